@@ -1,0 +1,79 @@
+# Everything a person or a build machine does with this project. `make` alone lists it.
+
+CARGO ?= cargo
+TOOLS := .tools
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CRD := crds/errorbudgetpolicies.yaml
+CHART := charts/error-budget-gatekeeper
+SCRIPTS := .ci/run
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
+
+.PHONY: lint
+lint: lint-format lint-shell lint-clippy lint-deny lint-chart ## Check format, shell, clippy, licences, banned crates, sources, chart
+
+.PHONY: lint-format
+lint-format:
+	$(CARGO) fmt --all --check
+
+.PHONY: lint-clippy
+lint-clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# It looks at the crates of every platform, so those are fetched first. The advisory database is a Git repository outside of every package registry. The check is left out so that
+# lint needs nothing but registries; run `cargo deny check advisories` where the network allows it.
+.PHONY: lint-deny
+lint-deny: $(CARGO_DENY)
+	$(CARGO) fetch --locked
+	$(CARGO_DENY) --locked --offline --log-level error check licenses bans sources
+	@echo "note: known vulnerabilities were not checked: that database is not on a package registry"
+
+.PHONY: lint-shell
+lint-shell:
+	@if command -v shellcheck >/dev/null; then echo "shellcheck $(SCRIPTS)"; shellcheck $(SCRIPTS); \
+	else echo "note: shellcheck is not installed; $(SCRIPTS) checked for syntax only"; bash -n $(SCRIPTS); fi
+
+# helm lint and helm template, with the Helm that the testbed builds.
+.PHONY: lint-chart
+lint-chart: tools
+	$(CARGO) test --locked --test chart
+
+$(CARGO_DENY):
+	@echo "building cargo-deny $(CARGO_DENY_VERSION) into $(TOOLS): once, a few minutes"
+	$(CARGO) install --locked --version $(CARGO_DENY_VERSION) --root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny
+
+.PHONY: tools
+tools: ## Build the control plane, Prometheus and Helm that the tests run on (minutes once, then cached)
+	$(CARGO) run --locked --quiet --package testbed -- build
+
+.PHONY: test
+test: tools ## Run every test, the scenarios on a real control plane among them
+	$(CARGO) test --locked --workspace
+
+.PHONY: demo
+demo: tools ## Tell a bad release, its rollback and its fix on a real control plane (minutes once, then about two)
+	$(CARGO) build --locked --bin error-budget-gatekeeper --example demo
+	$(CARGO) run --locked --quiet --example demo
+
+.PHONY: bench
+bench: tools ## Measure, and print the numbers (half an hour; BENCH_MINUTES=10 watches healthy releases for longer)
+	$(CARGO) bench --locked --bench simulation --bench admission --bench rollouts
+
+.PHONY: crds
+crds: ## Generate the CustomResourceDefinition again, and its copy in the chart
+	mkdir -p $(dir $(CRD)) $(CHART)/files
+	$(CARGO) run --locked --quiet --package error-budget-gatekeeper -- crds > $(CRD).new
+	test -s $(CRD).new && mv $(CRD).new $(CRD)
+	cp $(CRD) $(CHART)/files/
+
+.PHONY: clean
+clean: ## Remove what was built in this folder (the cached tools stay)
+	$(CARGO) clean
+	rm -rf $(TOOLS)

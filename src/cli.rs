@@ -1,0 +1,187 @@
+//! The command line: what can be asked of the binary, and with which arguments.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::check::CheckArgs;
+use crate::evaluate::EvaluateArgs;
+use crate::people::{self, Program};
+use crate::telemetry::LogFormat;
+
+/// Rolls back the release that burns the error budget.
+#[derive(Debug, Parser)]
+#[command(name = "error-budget-gatekeeper", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Looks at rollouts, has them explained, and asks for what only people can decide.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-errorbudget", bin_name = Program::Plugin.as_str(), version)]
+struct Plugin {
+    #[command(subcommand)]
+    command: people::Command,
+}
+
+impl Cli {
+    /// Reads the arguments as the program of that name takes them: the plugin of kubectl knows the commands for people and
+    /// no others.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for.
+    pub fn read(program: Program, arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        match program {
+            Program::Gatekeeper => Self::try_parse_from(arguments),
+            Program::Plugin => {
+                Plugin::try_parse_from(arguments).map(|plugin| Self { command: Command::People(plugin.command) })
+            }
+        }
+    }
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator
+    Run(RunArgs),
+    /// Say whether a policy's error budget lets a release start: exit code 0 yes, 1 no, 2 cannot tell
+    ///
+    /// It reads what the operator has written to the policy's status, and asks Prometheus nothing. It cannot tell when the
+    /// policy is not there or not in force, when the operator has not looked at its latest version yet, when what is left
+    /// of the budget is unknown, and when the API server does not answer. While the budget is unknown, a policy with
+    /// validate.onUnknownBudget: Allow lets releases start all the same; the line says so, and the exit code is still 2.
+    Check(CheckArgs),
+    /// Judge looks read as JSON lines
+    #[command(verbatim_doc_comment)]
+    Evaluate(EvaluateArgs),
+    /// Print the CustomResourceDefinition
+    Crds,
+    /// What people do with rollouts.
+    #[command(flatten)]
+    People(people::Command),
+}
+
+/// How to run the operator.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The operator's configuration file: where Prometheus is
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Kubeconfig to use; default: $KUBECONFIG, ~/.kube/config, or the service account when in a cluster
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace to watch; may be given several times; default: all
+    #[arg(long = "namespace", value_name = "NAMESPACE")]
+    pub namespaces: Vec<String>,
+    /// Address of /healthz, /readyz and /metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Namespace of the Lease by which one of several replicas leads; default: the one the operator runs in
+    #[arg(long, value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of that Lease; operators with different names act independently of each other
+    #[arg(long, value_name = "NAME", default_value = "error-budget-gatekeeper")]
+    pub lease_name: String,
+    /// How long a leader that stopped renewing still counts as leader
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub lease_duration: Duration,
+    /// How many Deployments are worked on at the same time
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    /// How often Prometheus is asked what is left of a policy's error budget, 1s to 4m
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = budget_interval)]
+    pub budget_interval: Duration,
+    /// Form of the log lines
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What to log: a level, or directives such as `info,gatekeeper::measure=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+}
+
+/// An error with what led to it, without what its own words say already.
+#[must_use]
+pub fn in_full(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+}
+
+/// Reads a duration as people write it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| "write for example 15s".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "write a positive duration, for example 15s".to_owned())
+}
+
+/// An answer counts for five minutes, so that it must be asked for more often.
+fn budget_interval(text: &str) -> Result<Duration, String> {
+    let within = Duration::from_secs(1)..=Duration::from_secs(240);
+    let interval = duration(text)?;
+    if within.contains(&interval) { Ok(interval) } else { Err("write 1s to 4m, for example 1m".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+        Plugin::command().debug_assert();
+    }
+
+    fn read(program: Program, words: &str) -> Result<Cli, clap::Error> {
+        Cli::read(program, words.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_plugin_has_the_commands_for_people_at_the_top_and_no_others() {
+        let status =
+            read(Program::Plugin, "kubectl-errorbudget status deployment/kasse -n laden").map(|cli| cli.command);
+        assert!(matches!(status, Ok(Command::People(people::Command::Status(_)))), "{status:?}");
+        assert!(read(Program::Plugin, "kubectl-errorbudget crds").is_err());
+        let own = read(Program::Gatekeeper, "error-budget-gatekeeper wait deploy/kasse").map(|cli| cli.command);
+        assert!(matches!(own, Ok(Command::People(people::Command::Wait(_)))), "{own:?}");
+        assert!(read(Program::Gatekeeper, "error-budget-gatekeeper crds").is_ok());
+    }
+
+    #[test]
+    fn the_plugin_shows_how_kubectl_calls_it() {
+        let help =
+            read(Program::Plugin, "kubectl-errorbudget wait --help").expect_err("help is no command").to_string();
+        assert!(help.contains("Usage: kubectl errorbudget wait [OPTIONS] <DEPLOYMENT>"), "{help}");
+    }
+
+    #[test]
+    fn a_release_is_of_one_deployment_or_of_all_and_says_why() {
+        let fits = |words: &str| read(Program::Plugin, &format!("kubectl-errorbudget release {words}")).is_ok();
+        assert!(fits("deployment/kasse --reason weg"));
+        assert!(fits("--all --reason weg") && fits("--all -A --reason weg"));
+        for refused in ["--reason weg", "deployment/kasse", "deployment/kasse --all --reason weg", "-A --reason weg"] {
+            assert!(!fits(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_read_as_people_write_it() {
+        assert_eq!(duration("15s"), Ok(Duration::from_secs(15)));
+        assert!(duration("soon").is_err());
+        assert!(duration("-3s").is_err());
+    }
+
+    #[test]
+    fn budgets_are_asked_for_before_what_is_known_of_them_is_too_old() {
+        assert_eq!(budget_interval("1m"), Ok(Duration::from_secs(60)));
+        assert!(budget_interval("0s").is_err() && budget_interval("500ms").is_err() && budget_interval("5m").is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The operator's own configuration file: which Prometheus servers there are and how to reach them. A policy only names one,
+//! so that whoever writes policies can neither choose an address nor see a credential.
+//!
+//! All of it is read and checked when the operator starts; what it says of files is read again whenever it is needed, so
+//! that a rotated credential needs no restart.
+
+mod secret;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+
+pub use secret::{SecretError, SecretFile};
+use values::{bytes, concurrency, duration, endpoints, headers, url};
+
+/// Why the operator cannot start with its configuration. The message names the file and the place in it, and says what to
+/// write instead.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not YAML, has a field that does not exist, or a value that cannot be meant.
+    #[error("{}: {source}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, and what to write instead.
+        source: serde_norway::Error,
+    },
+    /// A file that it names cannot be used.
+    #[error("{}: prometheus.{endpoint}.{field}: {source}", path.display())]
+    File {
+        /// The configuration file.
+        path: PathBuf,
+        /// Name of the endpoint.
+        endpoint: String,
+        /// The field that names the file.
+        field: &'static str,
+        /// What is wrong with the file it names.
+        source: SecretError,
+    },
+}
+
+/// A policy names an endpoint that the configuration does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no Prometheus endpoint named {name:?}; the operator's configuration has {}", known.join(", "))]
+pub struct UnknownEndpoint {
+    /// What the policy asks for.
+    pub name: String,
+    /// What there is, sorted.
+    pub known: Vec<String>,
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// Prometheus servers by name, at least one.
+    #[serde(deserialize_with = "endpoints")]
+    pub prometheus: BTreeMap<String, Endpoint>,
+}
+
+/// One Prometheus server, or anything that speaks its query API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// Where its API begins; `/api/v1/query` is added to the path.
+    #[serde(deserialize_with = "url")]
+    pub url: Url,
+    /// A file with the token to send as `Authorization: Bearer`. Not together with `basic_auth`.
+    pub bearer_token_file: Option<SecretFile>,
+    /// The user to log in as. Not together with `bearer_token_file`.
+    pub basic_auth: Option<BasicAuth>,
+    /// A file with the certificates, in PEM, that the server's must be signed by, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Sent with each request, for example the tenant of a shared server.
+    #[serde(default, deserialize_with = "headers")]
+    pub headers: HeaderMap,
+    /// How long one query may take, here and on the server. 100 ms to 5 min.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// How many queries may be under way at once. 1 to 256.
+    #[serde(default = "default_concurrency", deserialize_with = "concurrency")]
+    pub concurrency: usize,
+    /// How large an answer may be, after which it is cut off and counts as failed. 64Ki to 1Gi.
+    #[serde(default = "default_max_response_bytes", deserialize_with = "bytes")]
+    pub max_response_bytes: usize,
+}
+
+/// A user name, and a file with the password.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user.
+    pub username: String,
+    /// A file with the password.
+    pub password_file: SecretFile,
+}
+
+const fn default_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+const fn default_concurrency() -> usize {
+    8
+}
+
+const fn default_max_response_bytes() -> usize {
+    32 << 20
+}
+
+impl OperatorConfig {
+    /// Reads and checks a configuration file and every file it names. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut config = Self::parse(path, &text)?;
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        for (name, endpoint) in &mut config.prometheus {
+            endpoint.resolve(folder);
+            endpoint.check_files().map_err(|(field, source)| {
+                let (path, endpoint) = (path.to_owned(), name.clone());
+                ConfigError::File { path, endpoint, field, source }
+            })?;
+        }
+        Ok(config)
+    }
+
+    /// Checks the content of a configuration file, and leaves alone the files it names. `path` is for messages.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        serde_norway::from_str(text).map_err(|source| ConfigError::Content { path: path.to_owned(), source })
+    }
+
+    /// The endpoint that a policy names.
+    ///
+    /// # Errors
+    /// When there is none of that name; the message lists those there are.
+    pub fn endpoint(&self, name: &str) -> Result<&Endpoint, UnknownEndpoint> {
+        self.prometheus.get(name).ok_or_else(|| {
+            let known = self.prometheus.keys().cloned().collect();
+            UnknownEndpoint { name: name.to_owned(), known }
+        })
+    }
+}
+
+impl Endpoint {
+    fn resolve(&mut self, folder: &Path) {
+        for file in [self.bearer_token_file.as_mut(), self.basic_auth.as_mut().map(|auth| &mut auth.password_file)] {
+            file.into_iter().for_each(|file| file.resolve(folder));
+        }
+        self.ca_file = self.ca_file.take().map(|file| folder.join(file));
+    }
+
+    fn check_files(&self) -> Result<(), (&'static str, SecretError)> {
+        if let Some(file) = &self.bearer_token_file {
+            file.read().map_err(|error| ("bearerTokenFile", error))?;
+        }
+        if let Some(auth) = &self.basic_auth {
+            auth.password_file.read().map_err(|error| ("basicAuth.passwordFile", error))?;
+        }
+        self.ca_pem().map_err(|error| ("caFile", error))?;
+        Ok(())
+    }
+
+    /// What is in `ca_file`, sure to be certificates; `None` without one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no certificate in PEM.
+    pub fn ca_pem(&self) -> Result<Option<Vec<u8>>, SecretError> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        let pem = std::fs::read(path).map_err(|source| SecretError::Read { path: path.clone(), source })?;
+        match reqwest::Certificate::from_pem_bundle(&pem) {
+            Ok(certificates) if !certificates.is_empty() => Ok(Some(pem)),
+            _ => Err(SecretError::NoCertificate { path: path.clone() }),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,93 @@
+//! What the looks say, as the lifecycle wants to know it and as people read it.
+
+use super::measured::Measured;
+use crate::api::status::ObjectiveStatus;
+use crate::decide::analysis::{Assessment, Calm, Reason, Seen, Verdict};
+use crate::decide::explain::explain;
+use crate::decide::lifecycle::Judgement;
+use crate::decide::objective::Numbers;
+use crate::decide::state::Cause;
+use crate::measure::look::Tally;
+use crate::policy::{BurnRate, Policy, humane};
+
+/// What the looks at a rollout come to; before the first one, nothing.
+pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy) -> Judgement {
+    let Some((assessment, calm, blind)) = measured.and_then(Measured::assess) else {
+        return Judgement {
+            verdict: Verdict::Proceed,
+            cause: Cause::NotConvicted,
+            text: "no look yet".to_owned(),
+            calm: false,
+            calm_is_proven: false,
+            blind: true,
+            seen: Seen::default(),
+        };
+    };
+    let mut text = explain(&assessment, &policy.detection);
+    if let Some(failure) =
+        measured.and_then(Measured::failure).filter(|_| cause(assessment.reason) == Cause::EvidenceMissing)
+    {
+        text = format!("{text}: {failure}");
+    }
+    Judgement {
+        verdict: assessment.verdict,
+        cause: cause(assessment.reason),
+        text,
+        calm: matches!(calm, Calm::Unproven | Calm::Proven),
+        calm_is_proven: calm == Calm::Proven,
+        blind,
+        seen: measured.map(Measured::seen).unwrap_or_default(),
+    }
+}
+
+fn cause(reason: Reason) -> Cause {
+    match reason {
+        Reason::NotConvicted => Cause::NotConvicted,
+        Reason::EvidenceMissing(_) => Cause::EvidenceMissing,
+        Reason::AboveWarning => Cause::AboveWarning,
+        Reason::WorseThanStable => Cause::WorseThanStable,
+        Reason::SharedCause => Cause::SharedCause,
+        Reason::CauseUnclear => Cause::CauseUnclear,
+        Reason::Violation => Cause::Violation,
+    }
+}
+
+/// Every objective's numbers over the last window.
+pub(super) fn objectives(assessment: &Assessment, policy: &Policy) -> Vec<ObjectiveStatus> {
+    let one = |(objective, finding): (&crate::policy::Objective, &crate::decide::objective::Finding)| {
+        let (canary, stable) = burns(&finding.numbers);
+        let exhausted = canary.filter(|burn| burn.factor() >= 1.0).and_then(|burn| objective.exhausted_in(burn));
+        ObjectiveStatus {
+            name: objective.name.clone(),
+            deployment: None,
+            burn_rate: canary.map(rate),
+            stable_burn_rate: stable.map(rate),
+            errors: Some(whole(finding.numbers.window.canary.errors())),
+            requests: Some(whole(finding.numbers.window.canary.requests())),
+            window: Some(humane(objective.window)),
+            exhausted_in: exhausted.map(humane),
+            ..ObjectiveStatus::default()
+        }
+    };
+    policy.objectives.iter().zip(&assessment.findings).map(one).collect()
+}
+
+/// Burn rates over the last window, of canary and stable pods.
+pub(super) fn burns(numbers: &Numbers) -> (Option<BurnRate>, Option<BurnRate>) {
+    (numbers.burn(numbers.window.canary), numbers.burn(numbers.window.stable))
+}
+
+/// "14.2": one digit, as people compare them.
+pub(super) fn rate(burn: BurnRate) -> String {
+    format!("{:.1}", burn.factor())
+}
+
+/// A counter's increase as a whole number.
+pub(super) fn whole(count: f64) -> i64 {
+    count.round() as i64
+}
+
+/// Errors and requests of the canary in the last window of the objective that decided.
+pub(super) fn window(assessment: &Assessment) -> Tally {
+    assessment.deciding().numbers.window.canary
+}

@@ -1,0 +1,159 @@
+//! What the looks of one rollout have shown so far, and what they say.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::decide::analysis::{Analysis, Assessment, Calm, Seen};
+use crate::decide::baseline::Baseline;
+use crate::decide::recovery::Recovery;
+use crate::decide::state::{Outcome, Phase, State};
+use crate::measure::ledger::{Entry, Ledger, Terms};
+use crate::measure::look::{Missing, Tally};
+use crate::measure::scrape::{Origin, Scrape, Side};
+use crate::policy::Policy;
+use crate::watch::rollout::Rollout;
+
+/// Ledger and evidence of one rollout, from its start or from when its stable pods were put back.
+#[derive(Debug)]
+pub(super) struct Measured {
+    terms: Terms,
+    ledger: Ledger,
+    /// Exists from the first look on: it needs the baseline, which the back-fill brings before it.
+    analysis: Option<Analysis>,
+    recovery: Option<Recovery>,
+    recovered: Option<Outcome>,
+    /// The first look of those that burn above the violation now: what detection is timed from.
+    burning_since: Option<Timestamp>,
+}
+
+impl Measured {
+    /// Nothing seen yet of the rollout that `state` is about.
+    pub(super) fn new(state: &State, policy: &Policy) -> Self {
+        let terms = Terms {
+            since: state.started,
+            window: policy.detection.window,
+            look_interval: policy.detection.look_interval(),
+            objectives: policy.objectives.len(),
+        };
+        Self {
+            ledger: Ledger::new(terms.clone()),
+            terms,
+            analysis: None,
+            recovery: None,
+            recovered: None,
+            burning_since: None,
+        }
+    }
+
+    /// Takes in what the sampler brought, oldest first. Answers, for each live look, how old its newest sample was or why
+    /// it brought no evidence.
+    pub(super) fn enter(
+        &mut self,
+        scrapes: &[Scrape],
+        state: &State,
+        facts: &Rollout,
+        policy: &Policy,
+    ) -> Vec<Result<Duration, Missing>> {
+        let ready = facts.canary.as_ref().map_or(0, |canary| canary.ready);
+        let mut looks = Vec::new();
+        let mut filling = false;
+        for scrape in scrapes {
+            let back_fill = scrape.origin == Origin::BackFill;
+            if back_fill && !filling {
+                // It holds everything since before the rollout began, also what was found missing meanwhile.
+                self.ledger = Ledger::new(self.terms.clone());
+                self.analysis = None;
+            }
+            filling = back_fill;
+            let Some(entry) = self.ledger.enter(scrape, ready) else { continue };
+            if !back_fill {
+                looks.push(self.age(&entry));
+            }
+            if matches!(state.phase, Phase::Recovering | Phase::RolledBack) {
+                self.watch_recovery(&entry, state, facts, policy);
+            }
+            if entry.at > state.evidence_since {
+                self.analysis_mut(policy).observe(&entry.evidence);
+                self.time_violation(entry.at, policy);
+            }
+        }
+        looks
+    }
+
+    fn analysis_mut(&mut self, policy: &Policy) -> &mut Analysis {
+        self.analysis.get_or_insert_with(|| {
+            let budgets: Vec<_> = policy.objectives.iter().map(|objective| objective.budget).collect();
+            let baselines = (0..budgets.len()).map(|index| Baseline::of_looks(self.ledger.baseline(index))).collect();
+            Analysis::new(&policy.detection, &budgets, baselines)
+        })
+    }
+
+    fn time_violation(&mut self, at: Timestamp, policy: &Policy) {
+        let Some((assessment, ..)) = self.assess() else { return };
+        let burning = assessment.findings.iter().any(|finding| {
+            let burn = finding.numbers.burn(finding.numbers.window.canary);
+            burn.is_some_and(|burn| burn > policy.detection.violation)
+        });
+        self.burning_since = if burning { self.burning_since.or(Some(at)) } else { None };
+    }
+
+    /// Since when the canary burns above the violation, without a pause.
+    pub(super) fn burning_since(&self) -> Option<Timestamp> {
+        self.burning_since
+    }
+
+    /// Looks at the restored pods count once all of them are Ready and have a sample of their own.
+    fn watch_recovery(&mut self, entry: &Entry, state: &State, facts: &Rollout, policy: &Policy) {
+        let restored = facts.replicas as usize;
+        let all_fresh = facts.complete && self.ledger.fresh_pods(Side::Canary, state.since) >= restored;
+        if self.recovery.is_none() && !all_fresh {
+            return;
+        }
+        let budgets: Vec<_> = policy.objectives.iter().map(|objective| objective.budget).collect();
+        let recovery = self.recovery.get_or_insert_with(|| Recovery::new(&policy.detection, &budgets, &[]));
+        let served: Vec<Result<Tally, Missing>> =
+            entry.evidence.iter().map(|look| look.map(|look| look.canary)).collect();
+        self.recovered = self.recovered.or(recovery.observe(&served));
+    }
+
+    fn age(&self, entry: &Entry) -> Result<Duration, Missing> {
+        if let Some(missing) = entry.evidence.iter().find_map(|look| look.err()) {
+            return Err(missing);
+        }
+        let newest = self.ledger.newest_sample(Side::Canary).unwrap_or(entry.at);
+        Ok(Duration::try_from(entry.at.duration_since(newest)).unwrap_or_default())
+    }
+
+    /// Forgets what the looks showed: after a resume, evidence starts anew.
+    pub(super) fn restart(&mut self) {
+        if let Some(analysis) = &mut self.analysis {
+            analysis.restart();
+        }
+    }
+
+    /// What the looks say, how calm it was lately, and whether nothing at all was seen; `None` before the first look.
+    pub(super) fn assess(&self) -> Option<(Assessment, Calm, bool)> {
+        self.analysis.as_ref().map(|analysis| (analysis.assess(), analysis.calm(), analysis.is_blind()))
+    }
+
+    /// How much the looks have seen.
+    pub(super) fn seen(&self) -> Seen {
+        self.analysis.as_ref().map(Analysis::seen).unwrap_or_default()
+    }
+
+    /// How the restored pods do, once that is known.
+    pub(super) fn recovered(&self) -> Option<Outcome> {
+        self.recovered
+    }
+
+    /// For each objective, whether its error selector matched anything so far.
+    pub(super) fn errors_seen(&self) -> Vec<bool> {
+        (0..self.terms.objectives).map(|objective| self.ledger.errors_seen(objective)).collect()
+    }
+
+    /// Why the last look could not be read, in words.
+    pub(super) fn failure(&self) -> Option<String> {
+        (0..self.terms.objectives).find_map(|index| self.ledger.failure(index)).map(ToString::to_string)
+    }
+}

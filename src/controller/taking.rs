@@ -1,0 +1,87 @@
+//! A Deployment comes under a policy, or under none any more.
+
+use kube::runtime::controller::Action as Requeue;
+use tracing::{info, warn};
+
+use super::Context;
+use super::error::ReconcileError;
+use super::policies::InForce;
+use super::tracked::{Governed, Tracked};
+use crate::act::Applied;
+use crate::policy::PolicyKey;
+use crate::record::status::state_of;
+use crate::watch::facts;
+use crate::watch::rollout::DeploymentKey;
+use crate::watch::view::DeploymentView;
+
+impl Context {
+    /// What is remembered, when the Deployment was not seen by this process, or under this policy as it is now.
+    pub(super) fn take_over(
+        &self,
+        key: &DeploymentKey,
+        view: &DeploymentView,
+        tracked: &mut Tracked,
+        policy: &InForce,
+    ) {
+        let now = Governed {
+            key: policy.policy.key.clone(),
+            uid: policy.policy.uid.clone(),
+            generation: policy.policy.generation,
+        };
+        if tracked.policy.as_ref() == Some(&now) {
+            return;
+        }
+        // Whatever was measured was measured by other rules; counters are read back and judged by these.
+        self.stop_measuring(key, tracked);
+        tracked.told = None;
+        if let Some(previous) = tracked.policy.replace(now).filter(|previous| previous.key != policy.policy.key) {
+            self.forget_in_status(&previous.key, &key.name);
+        }
+        if tracked.state.is_none() {
+            let entry = self.remembered_entry(&policy.policy.key, &key.name);
+            tracked.state = entry.and_then(|entry| {
+                let known = state_of(&entry);
+                known
+                    .inspect_err(
+                        |error| warn!(deployment = %key, %error, "the status entry cannot be read; starting anew"),
+                    )
+                    .ok()
+            });
+        }
+        tracked.state = tracked.state.take().filter(|state| state.uid == view.uid());
+        // Whoever rolled it back may have died before the last step.
+        tracked.hand_back_due = tracked.state.is_some();
+    }
+
+    /// No policy governs it (any more): whatever we hold is released, and nothing of it is kept. But a policy that is there
+    /// and broken still means what it holds and remembers: only its owner can say otherwise.
+    pub(super) async fn let_go(
+        &self,
+        key: &DeploymentKey,
+        view: &DeploymentView,
+        tracked: &mut Tracked,
+    ) -> Result<Requeue, ReconcileError> {
+        self.stop_measuring(key, tracked);
+        if !view.is_going() && tracked.policy.as_ref().is_some_and(|governed| self.policies.is_broken(&governed.key)) {
+            return Ok(Requeue::await_change());
+        }
+        self.metrics.phase(key, None);
+        if let Some(previous) = tracked.policy.take() {
+            self.forget_in_status(&previous.key, &key.name);
+        }
+        if view.is_held() && !view.is_going() {
+            let name = view.hold().map(|hold| hold.policy.clone()).unwrap_or_default();
+            let holder = PolicyKey { namespace: key.namespace.clone(), name };
+            if !self.policies.is_broken(&holder) {
+                let facts = facts::rollout(view, &[]);
+                let released = self.counted("release", self.applier.release(&facts)).await?;
+                if matches!(released, Applied::Written { .. }) {
+                    info!(deployment = %key, policy = holder.name, "released: no policy governs it");
+                    self.announce_release(&facts);
+                }
+            }
+        }
+        *tracked = Tracked { uid: tracked.uid.clone(), written: tracked.written, ..Tracked::default() };
+        Ok(Requeue::await_change())
+    }
+}

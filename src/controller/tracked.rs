@@ -1,0 +1,75 @@
+//! What is kept of each Deployment between two reconciles. All of it can be rebuilt from the API server and Prometheus.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::measured::Measured;
+use crate::api::status::RolloutStatus;
+use crate::decide::service::Stability;
+use crate::decide::state::State;
+use crate::policy::PolicyKey;
+use crate::watch::TemplateIds;
+use crate::watch::rollout::{DeploymentKey, Rollout};
+
+/// A policy at one of its generations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Governed {
+    pub(super) key: PolicyKey,
+    pub(super) uid: String,
+    pub(super) generation: i64,
+}
+
+/// One Deployment.
+#[derive(Debug, Default)]
+pub(super) struct Tracked {
+    /// The Deployment's uid: one that was deleted and created anew is another one.
+    pub(super) uid: String,
+    /// The policy that governed it last.
+    pub(super) policy: Option<Governed>,
+    /// What is remembered; `None` until it was seen.
+    pub(super) state: Option<State>,
+    /// What the looks have shown, while there are looks.
+    pub(super) measured: Option<Measured>,
+    /// Whether the new pods stay Ready.
+    pub(super) stability: Stability,
+    /// The facts, with the `resourceVersion` of the Deployment they were made from.
+    pub(super) facts: Option<(String, Rollout)>,
+    /// The template that the Deployment has.
+    pub(super) newest: Option<TemplateIds>,
+    /// The generation that our last write made: older views are not worth deciding on.
+    pub(super) written: i64,
+    /// After a rollback, the ownership of the template's fields may still have to be handed back to their appliers.
+    pub(super) hand_back_due: bool,
+    /// The status entry as it was last handed on.
+    pub(super) told: Option<RolloutStatus>,
+    /// The images that were handed on with it.
+    pub(super) told_images: Vec<String>,
+    /// Times in a row that the change of it failed.
+    pub(super) failures: u32,
+}
+
+/// All Deployments. An entry is taken out while it is worked on: there is one reconcile of a Deployment at a time.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<HashMap<DeploymentKey, Tracked>>);
+
+impl Memory {
+    /// What is kept of the Deployment, or nothing yet.
+    pub(super) fn take(&self, key: &DeploymentKey) -> Tracked {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key).unwrap_or_default()
+    }
+
+    /// Reads something of it, if it is not being worked on.
+    pub(super) fn look<T>(&self, key: &DeploymentKey, read: impl FnOnce(&Tracked) -> T) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(read)
+    }
+
+    /// Keeps nothing of it any more.
+    pub(super) fn forget(&self, key: &DeploymentKey) -> Option<Tracked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+    }
+
+    /// Keeps it.
+    pub(super) fn put(&self, key: DeploymentKey, tracked: Tracked) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, tracked);
+    }
+}

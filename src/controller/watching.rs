@@ -1,0 +1,70 @@
+//! Watch: the facts of one Deployment, and what keeps the pods of a held canary.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Context;
+use super::error::ReconcileError;
+use super::policies::InForce;
+use super::tracked::Tracked;
+use crate::decide::service::{Awaited, awaited};
+use crate::watch::rollout::{Progress, Rollout};
+use crate::watch::view::DeploymentView;
+use crate::watch::{Hindrance, facts};
+
+impl Context {
+    /// Watch: the facts, made anew when the Deployment is another than the last time.
+    pub(super) async fn watch(&self, view: &DeploymentView, tracked: &mut Tracked) -> Result<Rollout, ReconcileError> {
+        let version = view.metadata.resource_version.clone().unwrap_or_default();
+        if let Some((known, facts)) = &tracked.facts
+            && *known == version
+        {
+            return Ok(facts.clone());
+        }
+        let replica_sets = crate::watch::list_replica_sets(&self.client, view).await?;
+        let mut facts = facts::rollout(view, &replica_sets);
+        if let (Progress::DeadlineExceeded(_), Some(canary)) = (&facts.progress, &facts.canary)
+            && let Some(Hindrance::Environment(why)) = crate::watch::hindrance(&self.client, view, &canary.uid).await?
+        {
+            facts.progress = Progress::CannotRun(why);
+        }
+        tracked.facts = Some((version, facts.clone()));
+        Ok(facts)
+    }
+
+    /// Watch, too: Kubernetes does not time the pods of a held canary, so what keeps them is asked for here.
+    pub(super) async fn await_canary(
+        &self,
+        view: &DeploymentView,
+        facts: &mut Rollout,
+        tracked: &Tracked,
+        policy: &InForce,
+        now: Timestamp,
+    ) -> Result<(), ReconcileError> {
+        let state = tracked.state.as_ref().filter(|state| state.newest.template == facts.template);
+        let (Some(progress), Some(canary)) = (state.and_then(|state| state.canary), &facts.canary) else {
+            return Ok(());
+        };
+        let awaited = awaited(facts, progress.began, now);
+        let window = SignedDuration::try_from(policy.policy.detection.window).unwrap_or(SignedDuration::MAX);
+        if matches!(awaited, Awaited::No) || matches!(awaited, Awaited::For(waited) if waited < window) {
+            return Ok(());
+        }
+        let hindrance = match &facts.progress {
+            Progress::CannotRun(why) => Some(Hindrance::Environment(why.clone())),
+            _ => crate::watch::hindrance(&self.client, view, &canary.uid).await?,
+        };
+        facts.progress = match (awaited, hindrance) {
+            (Awaited::Overdue(deadline), hindrance) => {
+                let why = match hindrance {
+                    Some(Hindrance::Environment(why) | Hindrance::Crash(why)) => format!(": {why}"),
+                    None => String::new(),
+                };
+                Progress::DeadlineExceeded(format!("the canary's pods are not Ready after {deadline} s{why}"))
+            }
+            (_, Some(Hindrance::Environment(why))) => Progress::CannotRun(why),
+            (_, Some(Hindrance::Crash(why))) => Progress::Crashing(why),
+            (_, None) => return Ok(()),
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! How a Deployment is held: without new pods, or with exactly a canary's. Pure.
+//!
+//! Kubernetes knows no such state. It is made of what it has: with `minReadySeconds` beyond reach the new pods never count
+//! as available, so that no stable pod may leave for them, and `maxSurge` alone says how many there can be. *Armed*, not
+//! paused, Kubernetes creates them and can go no further, also when nobody looks after it. *Latched*, paused, it stays so
+//! whatever is scaled. [`with_canary`] and [`without_pods`] ask for one change at a time until the facts are as they should
+//! be.
+
+use super::action::{Action, CanaryHold, Hold, Resize, Room};
+use crate::watch::rollout::{Amount, Pause, Revision, Rollout, Settings};
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// This.
+    Do(Action),
+    /// Nothing of ours: Kubernetes is at it.
+    Wait,
+    /// Nothing: it is as it should be.
+    Reached,
+}
+
+impl Room {
+    /// The canary's pods.
+    #[must_use]
+    pub const fn pods(self) -> u32 {
+        match self {
+            Self::Beside(pods) | Self::InPlaceOf(pods) => pods,
+        }
+    }
+
+    /// The pods that the stable ReplicaSet has beside them.
+    #[must_use]
+    pub const fn stable_pods(self, replicas: u32) -> u32 {
+        match self {
+            Self::Beside(_) => replicas,
+            Self::InPlaceOf(pods) => replicas.saturating_sub(pods),
+        }
+    }
+
+    /// Which share of all pods the canary's really are, in percent.
+    #[must_use]
+    pub fn share(self, replicas: u32) -> f64 {
+        let all = self.stable_pods(replicas) + self.pods();
+        if all == 0 { 0.0 } else { 100.0 * f64::from(self.pods()) / f64::from(all) }
+    }
+}
+
+/// The room of a canary with this share of the traffic in percent: the smallest number of pods that has it, at least 1 and
+/// at most as many as there are replicas, where Kubernetes caps a new ReplicaSet. Where the owner leaves no room for one
+/// more pod, the canary's come in place of stable ones.
+#[must_use]
+pub fn room(traffic: u32, facts: &Rollout) -> Room {
+    let replicas = u64::from(facts.replicas);
+    let traffic = u64::from(traffic.min(100));
+    let pods = |number: u64| u32::try_from(number.clamp(1, replicas.max(1))).unwrap_or(u32::MAX);
+    if facts.own_settings().max_surge.rounded_up(facts.replicas) == 0 {
+        return Room::InPlaceOf(pods((traffic * replicas).div_ceil(100)));
+    }
+    match 100 - traffic {
+        0 => Room::Beside(pods(replicas)),
+        rest => Room::Beside(pods((traffic * replicas).div_ceil(rest))),
+    }
+}
+
+/// Holds the rollout without pods of the new template, which is how it waits to be let in. What has pods already loses
+/// them: the new ones at once, those of other revisions when the stable ones can do without them.
+#[must_use]
+pub fn without_pods(facts: &Rollout, stable: Option<&Revision>, hold: Hold) -> Next {
+    let Some(stable) = stable else {
+        return if facts.pause == Pause::Ours { Next::Reached } else { Next::Do(Action::Pause(hold)) };
+    };
+    let sizes = sizes(facts, stable, facts.replicas, 0);
+    let strays_stay = sizes.iter().any(|size| size.pods > 0 && size.replica_set != stable.replica_set);
+    if strays_stay {
+        return resized(facts, sizes, Room::Beside(1), hold);
+    }
+    match (&facts.pause, is_resized(facts, &sizes)) {
+        (Pause::Ours, true) => Next::Reached,
+        (Pause::Ours, false) => Next::Do(Action::Resize(sizes)),
+        _ => Next::Do(Action::Pause(hold)),
+    }
+}
+
+/// Holds the rollout with the canary's pods.
+#[must_use]
+pub fn with_canary(facts: &Rollout, stable: &Revision, room: Room, hold: Hold) -> Next {
+    let has = facts.canary.as_ref().map_or(0, |canary| canary.desired);
+    let wanted = room.stable_pods(facts.replicas);
+    let sizes = sizes(facts, stable, wanted, room.pods());
+    // Once armed, Kubernetes makes room before it creates the canary's pods.
+    let makes_room = has < room.pods() && (wanted..=facts.replicas).contains(&stable.desired);
+    let strays = sizes.iter().any(|size| is_stray(facts, stable, size));
+    if strays || has > room.pods() || (stable.desired != wanted && !makes_room) {
+        return resized(facts, sizes, room, hold);
+    }
+    if has < room.pods() {
+        return match facts.pause == Pause::None && is_held(facts, room) {
+            true => Next::Wait,
+            false => Next::Do(Action::HoldCanary(CanaryHold { hold, paused: false, room })),
+        };
+    }
+    latched(facts, room, hold)
+}
+
+/// Keeps a halted canary as it is: no pod more.
+#[must_use]
+pub fn as_it_is(facts: &Rollout, stable: &Revision, room: Room, hold: Hold) -> Next {
+    let has = facts.canary.as_ref().map_or(0, |canary| canary.desired);
+    if has >= room.pods() {
+        return with_canary(facts, stable, room, hold);
+    }
+    if facts.pause == Pause::Ours { Next::Reached } else { Next::Do(Action::Pause(hold)) }
+}
+
+fn latched(facts: &Rollout, room: Room, hold: Hold) -> Next {
+    match facts.pause == Pause::Ours && is_held(facts, room) {
+        true => Next::Reached,
+        false => Next::Do(Action::HoldCanary(CanaryHold { hold, paused: true, room })),
+    }
+}
+
+/// Latches with room for just the pods that are wanted, or Kubernetes would spread the difference over all ReplicaSets,
+/// then gives each its own. Where one alone is to have pods there is nothing to spread, and less room at first would take
+/// pods from it.
+fn resized(facts: &Rollout, sizes: Vec<Resize>, room: Room, hold: Hold) -> Next {
+    if sizes.iter().filter(|size| size.pods > 0).count() <= 1 {
+        return match (facts.pause == Pause::Ours, is_resized(facts, &sizes)) {
+            (false, _) => Next::Do(Action::Pause(hold)),
+            (true, false) => Next::Do(Action::Resize(sizes)),
+            (true, true) => Next::Wait,
+        };
+    }
+    let total: u32 = sizes.iter().map(|size| size.pods).sum();
+    let room = match total.saturating_sub(facts.replicas) {
+        0 => room,
+        more => Room::Beside(more),
+    };
+    if facts.pause == Pause::Ours && is_held(facts, room) {
+        return if is_resized(facts, &sizes) { Next::Wait } else { Next::Do(Action::Resize(sizes)) };
+    }
+    Next::Do(Action::HoldCanary(CanaryHold { hold, paused: true, room }))
+}
+
+/// The pods that every ReplicaSet with pods is to have. Those of other revisions leave when the stable ones are Ready.
+fn sizes(facts: &Rollout, stable: &Revision, stable_pods: u32, canary_pods: u32) -> Vec<Resize> {
+    let size = |revision: &Revision, pods| Resize {
+        replica_set: revision.replica_set.clone(),
+        uid: revision.uid.clone(),
+        pods,
+    };
+    let stable_is_whole = stable.ready >= stable_pods;
+    let strays = facts.others.iter().filter(|other| other.uid != stable.uid && other.desired > 0);
+    let canary = facts.canary.iter().map(|canary| size(canary, canary_pods));
+    canary
+        .chain([size(stable, stable_pods)])
+        .chain(strays.map(|stray| size(stray, if stable_is_whole { 0 } else { stray.desired })))
+        .collect()
+}
+
+fn is_stray(facts: &Rollout, stable: &Revision, size: &Resize) -> bool {
+    size.uid != stable.uid && facts.canary.as_ref().is_none_or(|canary| canary.uid != size.uid)
+}
+
+fn is_resized(facts: &Rollout, sizes: &[Resize]) -> bool {
+    let all = || facts.canary.iter().chain(&facts.others);
+    sizes.iter().all(|size| all().find(|revision| revision.uid == size.uid).is_none_or(|set| set.desired == size.pods))
+}
+
+/// Our settings are in force, with this room.
+fn is_held(facts: &Rollout, room: Room) -> bool {
+    let (max_surge, max_unavailable) = match room {
+        Room::Beside(pods) => (pods, 0),
+        Room::InPlaceOf(pods) => (0, pods),
+    };
+    facts.hold.as_ref().is_some_and(|hold| hold.own.is_some())
+        && facts.settings
+            == Settings {
+                max_surge: Amount::Pods(max_surge),
+                max_unavailable: Amount::Pods(max_unavailable),
+                min_ready_seconds: Settings::HELD_MIN_READY_SECONDS,
+                progress_deadline_seconds: Settings::NO_PROGRESS_DEADLINE,
+            }
+}

@@ -1,0 +1,346 @@
+//! What one look, or one change of the facts, does to a rollout whose template stays the same.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::action::{Action, Hold};
+use super::super::analysis::Verdict;
+use super::super::announcement::{Announcement, EventReason};
+use super::super::service::Trouble;
+use super::super::state::{Cause, Phase, State};
+use super::{CALM_TIMEOUT, Decision, Input, newest, quiet, release_if_held, with_newest};
+use crate::policy::Mode;
+use crate::watch::rollout::{Pause, Revision, Strategy};
+
+/// One decision within the life of one template.
+pub(super) struct Step<'a> {
+    pub(super) input: &'a Input<'a>,
+    pub(super) decision: Decision,
+    /// Why it was where it was before this step.
+    pub(super) before: Cause,
+    /// What people asked for is done or refused, and remembered: their annotations can go.
+    pub(super) is_answered: bool,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(mut state: State, input: &'a Input<'a>) -> Self {
+        if state.newest.revision == 0 {
+            state.newest = newest(input.facts);
+        }
+        let before = state.cause;
+        Self { input, decision: quiet(state, Action::None), before, is_answered: false }
+    }
+
+    pub(super) fn in_phase(mut self) -> Decision {
+        let mark = self.input.facts.canary.as_ref().and_then(|canary| canary.condemned.as_ref());
+        match self.decision.state.phase {
+            // It was decided, and the process that did so died before the patch.
+            Phase::Canary | Phase::Promoting | Phase::Monitoring | Phase::Halted if let Some(mark) = mark => {
+                self.convict(Cause::Violation, &mark.reason);
+            }
+            Phase::Validating
+            | Phase::Canary
+            | Phase::Promoting
+            | Phase::Monitoring
+            | Phase::Halted
+            | Phase::Succeeded
+                if self.is_asked_to_roll_back() =>
+            {
+                self.convict_by_request();
+            }
+            Phase::Validating => self.validating(),
+            Phase::Canary => self.canary(),
+            Phase::Promoting => self.promoting(),
+            Phase::Monitoring => self.monitoring(),
+            Phase::Halted => self.halted(),
+            Phase::RollingBack => self.roll_back(),
+            Phase::Recovering | Phase::RolledBack => self.after_rollback(),
+            Phase::Succeeded => self.decision.action = release_if_held(self.input.facts),
+            Phase::Rejected => self.rejected(),
+        }
+        if self.is_answered && self.decision.action == Action::None {
+            self.decision.action = Action::Answer;
+        }
+        self.decision
+    }
+
+    fn promoting(&mut self) {
+        match self.verdict() {
+            (Verdict::Rollback, cause, text) => self.convict(cause, &text),
+            (Verdict::Halt, cause, text) => self.halt(cause, text),
+            (Verdict::Proceed, cause, text) => {
+                let paused = if self.input.facts.pause == Pause::User { "paused by its owner; " } else { "" };
+                self.say(cause, format!("{paused}{text}"));
+                self.decision.action = release_if_held(self.input.facts);
+                if self.input.facts.complete {
+                    self.monitor();
+                }
+            }
+        }
+    }
+
+    /// The verdict of looks, of Kubernetes and of the gate together: the worst one counts. What a person has approved
+    /// stops it no more.
+    pub(super) fn verdict(&self) -> (Verdict, Cause, String) {
+        let (verdict, cause, text) = match (self.verdict_of_service(), self.gate_stops()) {
+            ((Verdict::Proceed, ..), Some((cause, text))) if self.may_be_stopped_by_gate() => {
+                (Verdict::Halt, cause, text)
+            }
+            (of_service, _) => of_service,
+        };
+        match verdict == Verdict::Halt && self.decision.state.approved.contains(&cause) {
+            true => (Verdict::Proceed, cause, format!("{text}; a person approved it")),
+            false => (verdict, cause, text),
+        }
+    }
+
+    fn verdict_of_service(&self) -> (Verdict, Cause, String) {
+        let judgement = self.input.judgement;
+        let of_looks = (judgement.verdict, judgement.cause, judgement.text.clone());
+        match self.input.trouble {
+            Some(trouble) if judgement.verdict != Verdict::Rollback => match trouble {
+                Trouble::NotReadyInTime(why) => (Verdict::Rollback, Cause::ProgressDeadlineExceeded, why.clone()),
+                Trouble::CannotRun(why) => (Verdict::Halt, Cause::CannotRun, why.clone()),
+                Trouble::Unstable(why) => (Verdict::Halt, Cause::CanaryUnstable, why.clone()),
+            },
+            _ => of_looks,
+        }
+    }
+
+    pub(super) fn monitor(&mut self) {
+        let until = self.input.now.saturating_add(self.timeout()).unwrap_or(Timestamp::MAX);
+        let state = &mut self.decision.state;
+        state.monitor_until = Some(until);
+        state.clock_stopped = None;
+        self.enter(Phase::Monitoring);
+    }
+
+    fn timeout(&self) -> SignedDuration {
+        SignedDuration::try_from(self.input.monitor.timeout).unwrap_or(SignedDuration::MAX)
+    }
+
+    fn monitoring(&mut self) {
+        let now = self.input.now;
+        self.decision.action = release_if_held(self.input.facts);
+        match self.verdict() {
+            (Verdict::Rollback, cause, text) => self.convict(cause, &text),
+            (Verdict::Halt, cause, text) => self.stop_clock(cause, text),
+            (Verdict::Proceed, cause, text) if self.may_resume() => {
+                self.start_clock();
+                self.say(cause, text);
+                if self.decision.state.monitor_until.is_none_or(|until| now >= until) {
+                    self.succeed(self.input.judgement.blind);
+                }
+            }
+            (Verdict::Proceed, ..) => {}
+        }
+        let blind = self.decision.state.phase == Phase::Monitoring
+            && self.decision.state.cause == Cause::EvidenceMissing
+            && self.decision.state.clock_stopped.is_some_and(|at| now.duration_since(at) >= self.timeout() * 2);
+        if blind {
+            self.succeed(true);
+        }
+    }
+
+    fn stop_clock(&mut self, cause: Cause, text: String) {
+        let standing = self.decision.state.clock_stopped.is_some();
+        if !(standing && keeps(self.decision.state.cause, cause)) {
+            self.announce_once(reason_to_stop(cause), cause, &text);
+            self.say(cause, text);
+        }
+        self.decision.state.clock_stopped.get_or_insert(self.input.now);
+        if self.may_resume() {
+            self.start_clock();
+        }
+    }
+
+    /// The bake goes on from where its clock was stopped.
+    pub(super) fn start_clock(&mut self) {
+        let now = self.input.now;
+        let state = &mut self.decision.state;
+        let Some(stopped) = state.clock_stopped.take() else { return };
+        let pause = now.duration_since(stopped);
+        state.monitor_until = state.monitor_until.map(|until| until.saturating_add(pause).unwrap_or(Timestamp::MAX));
+        self.resume();
+    }
+
+    fn succeed(&mut self, blind: bool) {
+        let revision = self.decision.state.newest.revision;
+        let text = &self.input.judgement.text;
+        let message = if blind {
+            self.decision.state.cause = Cause::MonitoredBlind;
+            format!("revision {revision} is taken as stable without evidence: {text}")
+        } else {
+            format!("revision {revision} is stable: {text}")
+        };
+        let reason = if blind { EventReason::EvidenceMissing } else { EventReason::Promoted };
+        self.announce(reason, message.clone());
+        let state = &mut self.decision.state;
+        state.message = message;
+        state.stable = Some(state.newest.clone());
+        state.succeeded = with_newest(std::mem::take(&mut state.succeeded), state.newest.template.clone());
+        state.approved.clear();
+        state.overridden = None;
+        state.monitor_until = None;
+        state.clock_stopped = None;
+        self.enter(Phase::Succeeded);
+    }
+
+    fn halted(&mut self) {
+        match self.verdict() {
+            (Verdict::Rollback, cause, text) => return self.convict(cause, &text),
+            (Verdict::Halt, cause, text) if !keeps(self.decision.state.cause, cause) => self.say(cause, text),
+            (_, _, text) => self.decision.state.message = text,
+        }
+        if self.is_complete() {
+            self.monitor_with_stopped_clock();
+        } else if self.may_resume() {
+            self.resume();
+            self.go_on();
+        } else {
+            self.hold();
+        }
+    }
+
+    /// Back to where it came from.
+    pub(super) fn go_on(&mut self) {
+        if self.decision.state.canary.is_some() {
+            self.resume_canary();
+        } else {
+            self.enter(Phase::Promoting);
+            self.decision.action = release_if_held(self.input.facts);
+        }
+    }
+
+    /// What stopped the rollout, or its clock, is over.
+    pub(super) fn may_resume(&self) -> bool {
+        let judgement = self.input.judgement;
+        let state = &self.decision.state;
+        let since = state.clock_stopped.unwrap_or(state.since);
+        if state.approved.contains(&state.cause) {
+            return true;
+        }
+        match state.cause {
+            Cause::SharedCause | Cause::CauseUnclear | Cause::NoRollbackTarget => {
+                judgement.calm && (judgement.calm_is_proven || self.input.now.duration_since(since) >= CALM_TIMEOUT)
+            }
+            Cause::WorseThanStable | Cause::AutoRollbackOff => false,
+            Cause::CannotRun | Cause::CanaryUnstable => self.input.trouble.is_none(),
+            Cause::BudgetSpent => self.gate_stops().is_none(),
+            _ => judgement.verdict == Verdict::Proceed,
+        }
+    }
+
+    pub(super) fn resume(&mut self) {
+        let forget = matches!(
+            self.decision.state.cause,
+            Cause::SharedCause
+                | Cause::CauseUnclear
+                | Cause::NoRollbackTarget
+                | Cause::CannotRun
+                | Cause::CanaryUnstable
+        );
+        let note = format!("goes on after {}: {}", self.decision.state.cause.as_str(), self.input.judgement.text);
+        self.announce(EventReason::Resumed, note.clone());
+        if forget {
+            // Else old evidence would keep it halted for minutes to hours.
+            self.decision.restart_evidence = true;
+            self.decision.state.evidence_since = self.input.now;
+        }
+        self.say(Cause::NotConvicted, note);
+    }
+
+    pub(super) fn halt(&mut self, cause: Cause, text: String) {
+        let text = match self.input.mode {
+            Mode::Enforce => text,
+            Mode::Observe => format!("{text}; mode is Observe: would halt"),
+        };
+        self.announce_once(reason_to_stop(cause), cause, &text);
+        self.stand_still(cause, text);
+    }
+
+    pub(super) fn stand_still(&mut self, cause: Cause, text: String) {
+        self.say(cause, text);
+        if self.is_complete() {
+            self.monitor_with_stopped_clock();
+        } else if self.may_hold() {
+            self.enter(Phase::Halted);
+            self.hold();
+        }
+    }
+
+    /// All pods are of the newest template. A canary that was scaled to nothing is none the further for it.
+    pub(super) fn is_complete(&self) -> bool {
+        let facts = self.input.facts;
+        facts.complete && (facts.replicas > 0 || self.decision.state.canary.is_none())
+    }
+
+    /// Too late to hold anything: the bake's clock stands still instead.
+    pub(super) fn monitor_with_stopped_clock(&mut self) {
+        self.monitor();
+        self.decision.state.clock_stopped = Some(self.input.now);
+        self.decision.action = release_if_held(self.input.facts);
+    }
+
+    /// Whether a pause is ours to make, and would keep anything from happening: `Recreate` has taken the old pods away
+    /// before the first new one is there, so that a pause could only prolong the outage.
+    pub(super) fn may_hold(&self) -> bool {
+        self.input.mode == Mode::Enforce
+            && self.input.facts.pause != Pause::User
+            && self.input.facts.strategy == Strategy::RollingUpdate
+    }
+
+    /// Keeps it as it is, unless it is paused already or not ours to pause.
+    pub(super) fn hold(&mut self) {
+        if !self.may_hold() {
+            self.decision.action = release_if_held(self.input.facts);
+        } else if self.decision.state.canary.is_some() {
+            self.keep_canary();
+        } else if self.input.facts.pause == Pause::None {
+            self.decision.action = Action::Pause(self.mark());
+        }
+    }
+
+    /// What our hold annotation says.
+    pub(super) fn mark(&self) -> Hold {
+        Hold { policy: self.input.policy.to_owned(), cause: self.decision.state.cause }
+    }
+
+    /// The ReplicaSet of the recorded stable revision, if it is there and another one than the newest.
+    pub(super) fn stable(&self) -> Option<&'a Revision> {
+        let stable = self.decision.state.stable.as_ref()?;
+        self.input.facts.stable(Some(&stable.template))
+    }
+
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if self.decision.state.phase != phase {
+            self.decision.state.phase = phase;
+            self.decision.state.since = self.input.now;
+        }
+    }
+
+    pub(super) fn say(&mut self, cause: Cause, text: String) {
+        self.decision.state.cause = cause;
+        self.decision.state.message = text;
+    }
+
+    pub(super) fn announce(&mut self, reason: EventReason, note: String) {
+        self.decision.announcements.push(Announcement::new(reason, note));
+    }
+
+    /// Announces when the cause is a new one.
+    pub(super) fn announce_once(&mut self, reason: EventReason, cause: Cause, note: &str) {
+        if self.decision.state.cause != cause {
+            self.announce(reason, note.to_owned());
+        }
+    }
+}
+
+fn reason_to_stop(cause: Cause) -> EventReason {
+    if cause == Cause::EvidenceMissing { EventReason::EvidenceMissing } else { EventReason::Halted }
+}
+
+/// Whether a rollout that stands still for one cause goes on standing still for it when there is another: what only a
+/// person or another template can end is not forgotten for something that passes, and missing evidence hides nothing.
+fn keeps(standing: Cause, new: Cause) -> bool {
+    new == Cause::EvidenceMissing || matches!(standing, Cause::WorseThanStable | Cause::AutoRollbackOff)
+}

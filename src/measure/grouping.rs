@@ -1,0 +1,200 @@
+//! One query for many rollouts, and its answer back to each of them. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::answer::{Point, Series, milliseconds};
+use super::pods::{PodGroup, PodPrefix};
+use super::promql::Selector;
+use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side};
+use super::subject::{Indicator, Subject};
+
+/// How many rollouts one query asks for at most: their pods' prefixes, of up to 58 characters on either side, stay far below
+/// what servers and proxies take in a body.
+pub(super) const ROLLOUTS_A_QUERY: usize = 100;
+
+/// What is asked of a selector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum What {
+    /// The counter's value.
+    Count,
+    /// When its newest sample was taken.
+    Taken,
+}
+
+/// What is the same for all rollouts that one query can ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Question {
+    pub(super) what: What,
+    pub(super) selector: Selector,
+}
+
+impl Question {
+    fn of(indicator: &Indicator) -> [Self; 3] {
+        let Indicator { errors, total } = indicator;
+        [(What::Count, errors), (What::Count, total), (What::Taken, total)]
+            .map(|(what, selector)| Self { what, selector: selector.clone() })
+    }
+
+    fn text(&self, narrowed: &str) -> String {
+        match self.what {
+            What::Count => format!("sum by (namespace, pod) ({narrowed})"),
+            What::Taken => format!("max by (namespace, pod) (timestamp({narrowed}))"),
+        }
+    }
+}
+
+/// One query.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) question: Question,
+    /// Whose, as indices of the subjects it was planned for.
+    pub(super) subjects: Vec<usize>,
+    /// The text; `None` when none of them has a pod to ask for.
+    pub(super) query: Option<String>,
+}
+
+/// The queries that answer all questions of these rollouts, each question once, for up to 100 rollouts that are neighbours
+/// in the list.
+pub(super) fn plan(subjects: &[Arc<Subject>]) -> Vec<Batch> {
+    let mut asked_by = BTreeMap::<Question, Vec<usize>>::new();
+    for (i, subject) in subjects.iter().enumerate() {
+        for question in subject.objectives.iter().flat_map(Question::of) {
+            let askers = asked_by.entry(question).or_default();
+            if askers.last() != Some(&i) {
+                askers.push(i);
+            }
+        }
+    }
+    let batches = asked_by.into_iter().flat_map(|(question, askers)| {
+        let chunks = askers.chunks(ROLLOUTS_A_QUERY).map(<[usize]>::to_vec).collect::<Vec<_>>();
+        chunks.into_iter().map(move |askers| (question.clone(), askers))
+    });
+    let batches = batches.map(|(question, askers)| {
+        let targets = askers
+            .iter()
+            .filter_map(|i| subjects.get(*i))
+            .flat_map(|subject| subject.groups().map(|group| (subject.key.namespace.as_str(), group)));
+        let query = question.selector.narrowed(targets).map(|narrowed| question.text(&narrowed));
+        Batch { question, subjects: askers, query }
+    });
+    batches.collect()
+}
+
+/// The points of one rollout's pods, by pod.
+pub(super) type Pods = HashMap<Arc<str>, Vec<Point>>;
+
+/// All that was answered to one rollout.
+#[derive(Default, Clone)]
+pub(super) struct Answers(HashMap<Question, Result<Pods, Failure>>);
+
+impl Answers {
+    pub(super) fn failed(&mut self, question: &Question, failure: Failure) {
+        self.0.insert(question.clone(), Err(failure));
+    }
+
+    pub(super) fn answered(&mut self, question: &Question, pods: Pods) {
+        self.0.insert(question.clone(), Ok(pods));
+    }
+
+    /// True when not one objective can be read from it.
+    pub(super) fn all_failed(&self, subject: &Subject) -> bool {
+        subject.objectives.iter().all(|indicator| self.failure(indicator).is_some())
+    }
+
+    /// The first failure of any objective.
+    pub(super) fn any_failure(&self, subject: &Subject) -> Option<&Failure> {
+        subject.objectives.iter().find_map(|indicator| self.failure(indicator))
+    }
+
+    fn failure(&self, indicator: &Indicator) -> Option<&Failure> {
+        Question::of(indicator).iter().find_map(|question| self.0.get(question)?.as_ref().err())
+    }
+
+    /// The scrapes at these times (milliseconds since the epoch, and how each came about).
+    pub(super) fn scrapes(&self, subject: &Subject, times: &[(i64, Origin)]) -> Vec<Scrape> {
+        let mut objectives = subject.objectives.iter().map(|i| self.samples(subject, i)).collect::<Vec<_>>();
+        let scrapes = times.iter().filter_map(|(at, origin)| {
+            let objectives = objectives.iter_mut().map(|samples| match samples {
+                Ok(by_time) => Ok(by_time.remove(at).unwrap_or_default()),
+                Err(failure) => Err(failure.clone()),
+            });
+            Some(Scrape {
+                at: Timestamp::from_millisecond(*at).ok()?,
+                origin: *origin,
+                objectives: objectives.collect(),
+            })
+        });
+        scrapes.collect()
+    }
+
+    /// The samples of an objective by time.
+    fn samples(&self, subject: &Subject, indicator: &Indicator) -> Result<HashMap<i64, Samples>, Failure> {
+        if let Some(failure) = self.failure(indicator) {
+            return Err(failure.clone());
+        }
+        let [errors, total, taken] = Question::of(indicator).map(|question| self.0.get(&question)?.as_ref().ok());
+        let mut by_time = HashMap::<i64, Samples>::new();
+        for (pod, points) in total.into_iter().flatten() {
+            let Some(side) = subject.side(pod) else { continue };
+            let at = |pods: Option<&Pods>, time: i64| {
+                let points = pods?.get(pod)?;
+                let found = points.binary_search_by_key(&time, |point| point.at).ok()?;
+                points.get(found).map(|point| point.value)
+            };
+            for point in points {
+                // A total without a time cannot be told from the one before it.
+                let Some(taken) = at(taken, point.at) else { continue };
+                let Ok(taken) = Timestamp::from_millisecond(milliseconds(taken)) else { continue };
+                let (pod, errors) = (Arc::clone(pod), at(errors, point.at));
+                let sample = PodSample { pod, errors, total: point.value, taken };
+                let samples = by_time.entry(point.at).or_default();
+                match side {
+                    Side::Canary => samples.canary.push(sample),
+                    Side::Stable => samples.stable.push(sample),
+                }
+            }
+        }
+        Ok(by_time)
+    }
+}
+
+/// Gives each series of an answer to the rollouts it belongs to, by its own namespace and pod: the query asked for all
+/// namespaces and all prefixes at once, so that a pod of one namespace may be named as another one's. What belongs to none is
+/// dropped.
+pub(super) fn distribute(series: Vec<Series>, subjects: &[Arc<Subject>], askers: &[usize]) -> HashMap<usize, Pods> {
+    let mut prefixes = HashMap::<(&str, &str), Vec<usize>>::new();
+    let mut names = HashMap::<(&str, &str), Vec<usize>>::new();
+    for i in askers {
+        let Some(subject) = subjects.get(*i) else { continue };
+        let namespace = subject.key.namespace.as_str();
+        for group in subject.groups() {
+            match group {
+                PodGroup::Prefix(prefix) => prefixes.entry((namespace, prefix.as_str())).or_default().push(*i),
+                PodGroup::Names(list) => {
+                    list.iter().for_each(|name| names.entry((namespace, name.as_str())).or_default().push(*i));
+                }
+            }
+        }
+    }
+    let mut given = HashMap::<usize, Pods>::new();
+    for Series { namespace, pod, points, .. } in series {
+        let by_prefix = PodPrefix::in_pod_name(&pod).and_then(|prefix| prefixes.get(&(namespace.as_str(), prefix)));
+        let by_name = names.get(&(namespace.as_str(), pod.as_str()));
+        let mut owners = by_prefix.into_iter().chain(by_name).flatten().copied().collect::<Vec<_>>();
+        owners.sort_unstable();
+        owners.dedup();
+        let pod = Arc::<str>::from(pod);
+        for owner in owners {
+            // A pod comes again in the answer for a later time.
+            given.entry(owner).or_default().entry(Arc::clone(&pod)).or_default().extend_from_slice(&points);
+        }
+    }
+    given
+}
+
+#[cfg(test)]
+#[path = "grouping_tests.rs"]
+mod tests;

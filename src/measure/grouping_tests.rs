@@ -1,0 +1,175 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::*;
+use crate::measure::look::Missing;
+use crate::watch::rollout::DeploymentKey;
+
+fn indicator(errors: &str, total: &str) -> Indicator {
+    Indicator { errors: Selector::parse(errors, "any").unwrap(), total: Selector::parse(total, "any").unwrap() }
+}
+
+fn subject(namespace: &str, deployment: &str) -> Subject {
+    Subject {
+        key: DeploymentKey { namespace: namespace.to_owned(), name: deployment.to_owned() },
+        endpoint: "default".to_owned(),
+        look_interval: Duration::from_secs(10),
+        objectives: vec![indicator("requests_total{code=~\"5..\"}", "requests_total")],
+        canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
+        stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
+        since: Timestamp::from_second(1000).unwrap(),
+    }
+}
+
+fn series(namespace: &str, pod: &str, value: f64) -> Series {
+    let points = vec![Point { at: 5000, value }];
+    Series { namespace: namespace.to_owned(), pod: pod.to_owned(), points, ..Series::default() }
+}
+
+fn all_answered(
+    subjects: &[Arc<Subject>],
+    errors: Vec<Series>,
+    total: Vec<Series>,
+    taken: Vec<Series>,
+) -> Vec<Answers> {
+    let mut answers = vec![Answers::default(); subjects.len()];
+    for batch in plan(subjects) {
+        let series = match (batch.question.what, batch.question.selector.as_str().contains('{')) {
+            (What::Taken, _) => &taken,
+            (What::Count, true) => &errors,
+            (What::Count, false) => &total,
+        };
+        let mut given = distribute(series.clone(), subjects, &batch.subjects);
+        for i in batch.subjects {
+            answers[i].answered(&batch.question, given.remove(&i).unwrap_or_default());
+        }
+    }
+    answers
+}
+
+const AT: [(i64, Origin); 1] = [(5000, Origin::Live)];
+
+fn samples(answers: &Answers, subject: &Subject) -> Samples {
+    answers.scrapes(subject, &AT).remove(0).objectives.remove(0).unwrap()
+}
+
+#[test]
+fn rollouts_of_one_family_share_three_queries_for_a_hundred_of_them() {
+    let subjects =
+        (0..300).map(|i| Arc::new(subject(&format!("team-{}", i % 7), &format!("web{i}")))).collect::<Vec<_>>();
+    let batches = plan(&subjects);
+    assert_eq!(batches.len(), 3 * 3);
+    assert!(batches.iter().all(|batch| batch.subjects.len() == 100));
+    let first = batches[0].query.as_deref().unwrap();
+    assert!(first.starts_with("sum by (namespace, pod) (requests_total{namespace=~\"team-0|team-1|"), "{first}");
+    assert!(first.contains("web0-new-|web0-old-|"), "{first}");
+    let last = batches[8].query.as_deref().unwrap();
+    assert!(last.starts_with("max by (namespace, pod) (timestamp(requests_total{"), "{last}");
+}
+
+#[test]
+fn a_selector_of_several_objectives_is_asked_for_once() {
+    let mut two = subject("shop", "web");
+    two.objectives.push(indicator("requests_total{code=\"503\"}", "requests_total"));
+    two.objectives.push(indicator("requests_total{code=\"503\"}", "requests_total{code=~\"5..\"}"));
+    let batches = plan(&[Arc::new(two)]);
+    let questions = batches.iter().map(|batch| (batch.question.what, batch.question.selector.to_string()));
+    assert_eq!(
+        questions.collect::<Vec<_>>(),
+        [
+            (What::Count, "requests_total".to_owned()),
+            (What::Count, "requests_total{code=\"503\"}".to_owned()),
+            (What::Count, "requests_total{code=~\"5..\"}".to_owned()),
+            (What::Taken, "requests_total".to_owned()),
+            (What::Taken, "requests_total{code=~\"5..\"}".to_owned()),
+        ]
+    );
+    assert!(batches.iter().all(|batch| batch.subjects == [0]));
+}
+
+#[test]
+fn nobody_sees_another_namespaces_pods() {
+    let subjects = [subject("shop", "web"), subject("bank", "web"), subject("bank", "api")].map(Arc::new);
+    let total = vec![
+        series("shop", "web-new-x2b4z", 1.0),
+        series("bank", "web-new-x2b4z", 2.0),
+        series("bank", "web-old-x2b4z", 3.0),
+        series("shop", "api-new-x2b4z", 4.0),
+        series("", "web-new-x2b4z", 5.0),
+        series("bank", "web-new-x2b4z-x2b4z", 6.0),
+        series("bank", "", 7.0),
+    ];
+    let answers = all_answered(&subjects, vec![], total.clone(), total);
+    let totals = |i: usize| {
+        let Samples { canary, stable } = samples(&answers[i], &subjects[i]);
+        let total = |pods: Vec<PodSample>| pods.into_iter().map(|sample| sample.total).collect::<Vec<_>>();
+        (total(canary), total(stable))
+    };
+    assert_eq!(totals(0), (vec![1.0], vec![]));
+    assert_eq!(totals(1), (vec![2.0], vec![3.0]));
+    assert_eq!(totals(2), (vec![], vec![]));
+}
+
+#[test]
+fn a_sample_needs_a_total_and_its_time_but_no_errors() {
+    let subjects = [Arc::new(subject("shop", "web"))];
+    let errors = vec![series("shop", "web-new-bbbbb", 1.0), series("shop", "web-new-ddddd", 9.0)];
+    let total = ["bbbbb", "ccccc", "fffff"].map(|pod| series("shop", &format!("web-new-{pod}"), 10.0)).to_vec();
+    let taken = ["bbbbb", "ccccc"].map(|pod| series("shop", &format!("web-new-{pod}"), 4.5)).to_vec();
+    let answers = all_answered(&subjects, errors, total, taken);
+    let mut canary = samples(&answers[0], &subjects[0]).canary;
+    canary.sort_by(|a, b| a.pod.cmp(&b.pod));
+    let taken = Timestamp::from_millisecond(4500).unwrap();
+    let sample = |pod: &str, errors| PodSample { pod: pod.into(), errors, total: 10.0, taken };
+    assert_eq!(canary, [sample("web-new-bbbbb", Some(1.0)), sample("web-new-ccccc", None)]);
+}
+
+#[test]
+fn named_pods_are_asked_for_and_told_apart_by_name() {
+    let mut named = subject("shop", "web");
+    let group = |pod: &str| PodGroup::Names(BTreeSet::from([pod.to_owned()]));
+    (named.canary, named.stable) = (group("long-bbbbb"), Some(group("long-ccccc")));
+    let subjects = [Arc::new(named)];
+    assert!(plan(&subjects)[0].query.as_deref().unwrap().contains("pod=~\"long-bbbbb|long-ccccc\""));
+    let total =
+        vec![series("shop", "long-bbbbb", 1.0), series("shop", "long-ccccc", 2.0), series("shop", "long-ddddd", 3.0)];
+    let answers = all_answered(&subjects, vec![], total.clone(), total);
+    let Samples { canary, stable } = samples(&answers[0], &subjects[0]);
+    assert_eq!((canary.len(), canary[0].total, stable.len(), stable[0].total), (1, 1.0, 1, 2.0));
+}
+
+#[test]
+fn a_failed_question_is_missing_only_in_the_objectives_that_ask_it() {
+    let mut two = subject("shop", "web");
+    two.objectives.push(indicator("other_errors_total", "requests_total"));
+    let subjects = [Arc::new(two)];
+    let mut answers = all_answered(&subjects, vec![], vec![], vec![]).remove(0);
+    let failure = Failure::new(Missing::Partial, "a store is down");
+    let batches = plan(&subjects);
+    let other = batches.iter().find(|batch| batch.question.selector.as_str() == "other_errors_total").unwrap();
+    answers.failed(&other.question, failure.clone());
+    let objectives = answers.scrapes(&subjects[0], &AT).remove(0).objectives;
+    assert_eq!(objectives, [Ok(Samples::default()), Err(failure)]);
+    assert!(!answers.all_failed(&subjects[0]) && answers.any_failure(&subjects[0]).is_some());
+}
+
+#[test]
+fn points_of_several_times_become_a_scrape_each() {
+    let subjects = [Arc::new(subject("shop", "web"))];
+    let at = |points: &[(i64, f64)]| Series {
+        points: points.iter().map(|(at, value)| Point { at: *at, value: *value }).collect(),
+        ..series("shop", "web-new-bbbbb", 0.0)
+    };
+    // The same pod twice: the answer came in two parts.
+    let total = vec![at(&[(1000, 1.0), (2000, 2.0)]), at(&[(4000, 4.0)])];
+    let answers = all_answered(&subjects, vec![at(&[(2000, 1.0)])], total.clone(), total);
+    let times = [1000, 2000, 3000, 4000].map(|at| (at, Origin::BackFill));
+    let scrapes = answers[0].scrapes(&subjects[0], &times);
+    let read = scrapes.iter().map(|scrape| {
+        let samples = scrape.objectives[0].as_ref().unwrap();
+        samples.canary.first().map(|sample| (sample.errors, sample.total))
+    });
+    assert_eq!(read.collect::<Vec<_>>(), [Some((None, 1.0)), Some((Some(1.0), 2.0)), None, Some((None, 4.0))]);
+}

@@ -1,0 +1,294 @@
+//! Raw counters become looks. Pure: it is told what was read and when, and keeps only what the next difference needs, so
+//! that feeding it the same scrapes again after a restart gives the same looks again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::look::{Evidence, Look, Missing, Tally};
+use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side};
+
+/// How long to wait for what scrapes bring while the scrape interval is not known yet, at the least. Longer than the scrape
+/// interval of nearly every installation, so that a slow one is not taken for a broken one.
+const UNKNOWN_INTERVAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many differences between samples the scrape interval is estimated from.
+const INTERVALS_KEPT: usize = 63;
+
+/// What a ledger needs to know of its rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// When the rollout began. Looks up to then are its baseline; canary counters that start later start from zero.
+    pub since: Timestamp,
+    /// The detection window.
+    pub window: Duration,
+    /// Time between two looks.
+    pub look_interval: Duration,
+    /// How many objectives each scrape has.
+    pub objectives: usize,
+}
+
+/// What one scrape showed, objective by objective.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The time of the look.
+    pub at: Timestamp,
+    /// Whether it was asked at its time or read back.
+    pub origin: Origin,
+    /// One for each objective, in the policy's order.
+    pub evidence: Vec<Evidence>,
+}
+
+/// The counters of one rollout, differenced. It must see the back-fill first, and then every later scrape; one that is lost
+/// only makes the next look larger, since counters add up.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    terms: Terms,
+    last: Option<Timestamp>,
+    objectives: Vec<Book>,
+}
+
+/// One objective's part of the ledger.
+#[derive(Debug, Clone, Default)]
+struct Book {
+    canary: Pods,
+    stable: Pods,
+    baseline: Vec<Tally>,
+    /// The time of the last scrape that was entered, and not just found missing.
+    entered: Option<Timestamp>,
+    errors_seen: bool,
+    /// Since when canary pods are Ready and have no series.
+    absent_since: Option<Timestamp>,
+    /// Looks in a row that had canary series and nothing new in them.
+    looks_without_news: u32,
+    intervals: VecDeque<SignedDuration>,
+    failure: Option<Failure>,
+}
+
+/// The pods of one side, each with its last fresh sample.
+#[derive(Debug, Clone, Default)]
+struct Pods {
+    last: HashMap<Arc<str>, Base>,
+    newest: Option<Timestamp>,
+    looks_with_samples: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    errors: f64,
+    total: f64,
+    taken: Timestamp,
+    /// The last scrape that had the pod at all, with a fresh sample or not.
+    seen: Timestamp,
+}
+
+impl Ledger {
+    /// An empty ledger of a rollout.
+    #[must_use]
+    pub fn new(terms: Terms) -> Self {
+        let objectives = vec![Book::default(); terms.objectives];
+        Self { terms, last: None, objectives }
+    }
+
+    /// Enters a scrape. `ready_canary_pods` is how many are Ready now; it counts only for live scrapes, since of a past moment
+    /// it is not known.
+    ///
+    /// `None` for what is no look of this rollout: the baseline before it began, the same scrape a second time, or one with
+    /// another number of objectives.
+    pub fn enter(&mut self, scrape: &Scrape, ready_canary_pods: u32) -> Option<Entry> {
+        if self.last == Some(scrape.at) || scrape.objectives.len() != self.objectives.len() {
+            return None;
+        }
+        let previous = self.last.replace(scrape.at);
+        let ready = scrape.origin == Origin::Live && ready_canary_pods > 0;
+        let evidence = self.objectives.iter_mut().zip(&scrape.objectives);
+        let evidence = evidence.map(|(book, read)| book.enter(&self.terms, scrape.at, previous, read, ready)).collect();
+        if scrape.at <= self.terms.since {
+            for (book, look) in self.objectives.iter_mut().zip::<&Vec<Evidence>>(&evidence) {
+                // A look between two scrapes says nothing about how the pods' errors scatter.
+                book.baseline.extend(look.iter().map(|look| look.stable).filter(|served| served.requests() > 0.0));
+            }
+            return None;
+        }
+        Some(Entry { at: scrape.at, origin: scrape.origin, evidence })
+    }
+
+    /// What the stable pods served look by look before the rollout began; looks without a request are left out. Empty for an
+    /// objective that does not exist.
+    #[must_use]
+    pub fn baseline(&self, objective: usize) -> &[Tally] {
+        self.objectives.get(objective).map_or(&[], |book| &book.baseline)
+    }
+
+    /// How many looks since the rollout began had a fresh sample of a pod of this side.
+    #[must_use]
+    pub fn looks_with_samples(&self, objective: usize, side: Side) -> u32 {
+        self.objectives.get(objective).map_or(0, |book| book.of(side).looks_with_samples)
+    }
+
+    /// How many pods of this side were in the last scrape with a sample taken after `after`, in the objective that has the
+    /// fewest. 0 when the last scrape brought no evidence.
+    #[must_use]
+    pub fn fresh_pods(&self, side: Side, after: Timestamp) -> usize {
+        let fresh = |book: &Book| {
+            let current = |base: &&Base| Some(base.seen) == self.last && base.taken > after;
+            if book.entered == self.last { book.of(side).last.values().filter(current).count() } else { 0 }
+        };
+        self.objectives.iter().map(fresh).min().unwrap_or(0)
+    }
+
+    /// When the newest sample of this side was taken, in the objective where that is longest ago.
+    #[must_use]
+    pub fn newest_sample(&self, side: Side) -> Option<Timestamp> {
+        self.objectives.iter().map(|book| book.of(side).newest).min().flatten()
+    }
+
+    /// True once the selector of errors matched a series of any pod of the rollout. As long as it never did, perfection and a
+    /// typo look alike.
+    #[must_use]
+    pub fn errors_seen(&self, objective: usize) -> bool {
+        self.objectives.get(objective).is_some_and(|book| book.errors_seen)
+    }
+
+    /// How often Prometheus seems to scrape the pods of an objective: the median time between samples, which is never less
+    /// than looks can see. `None` until some pod had two.
+    #[must_use]
+    pub fn scrape_interval(&self, objective: usize) -> Option<Duration> {
+        self.objectives.get(objective)?.scrape_interval()
+    }
+
+    /// Why the last scrape of an objective could not be read, in words; `None` when it could.
+    #[must_use]
+    pub fn failure(&self, objective: usize) -> Option<&Failure> {
+        self.objectives.get(objective)?.failure.as_ref()
+    }
+}
+
+impl Book {
+    const fn of(&self, side: Side) -> &Pods {
+        match side {
+            Side::Canary => &self.canary,
+            Side::Stable => &self.stable,
+        }
+    }
+
+    fn enter(
+        &mut self,
+        terms: &Terms,
+        at: Timestamp,
+        previous: Option<Timestamp>,
+        read: &Result<Samples, Failure>,
+        ready: bool,
+    ) -> Evidence {
+        self.failure = read.as_ref().err().cloned();
+        let samples = read.as_ref().map_err(|failure| failure.why)?;
+        // A look without evidence leaves every base where it was: the next good one has all that was served meanwhile.
+        self.check(terms, at, samples, ready)?;
+        self.entered = Some(at);
+        let during_rollout = at > terms.since;
+        let mut look = Look::default();
+        for (pods, samples, tally, counts_from_zero) in [
+            (&mut self.canary, &samples.canary, &mut look.canary, true),
+            (&mut self.stable, &samples.stable, &mut look.stable, false),
+        ] {
+            let mut news = false;
+            for sample in samples {
+                self.errors_seen |= sample.errors.is_some();
+                let from_zero = counts_from_zero && sample.taken > terms.since;
+                let Some(step) = pods.step(sample, at, from_zero) else { continue };
+                news = true;
+                *tally += step.served;
+                // Across looks that did not have the pod, the time between its samples says how long these went on.
+                self.intervals.extend(step.since.filter(|(seen, _)| Some(*seen) == previous).map(|(_, after)| after));
+            }
+            pods.looks_with_samples += u32::from(news && during_rollout);
+        }
+        let surplus = self.intervals.len().saturating_sub(INTERVALS_KEPT);
+        self.intervals.drain(..surplus);
+        Ok(look)
+    }
+
+    /// Whether the samples are evidence at all.
+    fn check(&mut self, terms: &Terms, at: Timestamp, samples: &Samples, ready: bool) -> Result<(), Missing> {
+        let numbers = |sample: &PodSample| sample.total.is_finite() && sample.errors.is_none_or(f64::is_finite);
+        if !samples.canary.iter().chain(&samples.stable).all(numbers) {
+            return Err(Missing::NotANumber);
+        }
+        let interval = self.scrape_interval();
+        let unknown = terms.window.max(UNKNOWN_INTERVAL_PATIENCE);
+        let Some(newest) = samples.canary.iter().map(|sample| sample.taken).max() else {
+            self.looks_without_news = 0;
+            if !ready {
+                self.absent_since = None;
+                return Ok(());
+            }
+            let absent = at.duration_since(*self.absent_since.get_or_insert(at));
+            let patience = interval.map_or(unknown, |interval| interval * 2);
+            return if absent >= signed(patience) { Err(Missing::NoSeries) } else { Ok(()) };
+        };
+        self.absent_since = None;
+        let news = samples.canary.iter().any(|sample| self.canary.is_news(sample));
+        self.looks_without_news = if news { 0 } else { self.looks_without_news.saturating_add(1) };
+        let limit = interval.map_or(unknown, |interval| terms.window.max(interval * 3));
+        // Both the samples' age and our own waiting: a clock of ours that runs behind makes old samples look fresh.
+        let waited = terms.look_interval.saturating_mul(self.looks_without_news);
+        if at.duration_since(newest) > signed(limit) || waited > limit { Err(Missing::Stale) } else { Ok(()) }
+    }
+
+    fn scrape_interval(&self) -> Option<Duration> {
+        let mut sorted = self.intervals.iter().copied().collect::<Vec<_>>();
+        sorted.sort_unstable();
+        (*sorted.get(sorted.len() / 2)?).try_into().ok()
+    }
+}
+
+/// What a fresh sample adds.
+struct Step {
+    served: Tally,
+    /// When the pod was last seen before, and the time from the sample before to this one.
+    since: Option<(Timestamp, SignedDuration)>,
+}
+
+impl Pods {
+    fn is_news(&self, sample: &PodSample) -> bool {
+        self.last.get(&sample.pod).is_none_or(|base| sample.taken > base.taken)
+    }
+
+    /// Takes a sample as the pod's new base; `None` when it is not newer than the one before.
+    fn step(&mut self, sample: &PodSample, at: Timestamp, from_zero: bool) -> Option<Step> {
+        // No series of errors beside one of the total is a count of 0.
+        let errors = sample.errors.unwrap_or(0.0);
+        let now = Base { errors, total: sample.total, taken: sample.taken, seen: at };
+        let step = match self.last.get_mut(&sample.pod) {
+            Some(base) if sample.taken <= base.taken => {
+                base.seen = at;
+                return None;
+            }
+            Some(base) => {
+                let before = std::mem::replace(base, now);
+                // A count that went down says that some process behind it started anew, not how much all of them served.
+                let went_down = errors < before.errors || sample.total < before.total;
+                let gain = || Tally::new(errors - before.errors, sample.total - before.total);
+                let served = if went_down { Tally::ZERO } else { gain() };
+                Step { served, since: Some((before.seen, sample.taken.duration_since(before.taken))) }
+            }
+            None => {
+                self.last.insert(Arc::clone(&sample.pod), now);
+                Step { served: if from_zero { Tally::new(errors, sample.total) } else { Tally::ZERO }, since: None }
+            }
+        };
+        self.newest = self.newest.max(Some(sample.taken));
+        Some(step)
+    }
+}
+
+/// The same, signed; durations of this module are far from the bounds.
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

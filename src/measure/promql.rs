@@ -1,0 +1,330 @@
+//! Selectors of a policy, as text in and text out. Parsed, narrowed to the policy's own pods, and printed again: no text of
+//! a user ever reaches a query unparsed.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use promql_parser::label::MatchOp;
+use promql_parser::parser::{Expr, VectorSelector};
+use promql_parser::util::escape_string;
+
+use super::pods::{self, PodGroup, SUFFIX_ALPHABET, SUFFIX_LENGTH};
+use super::syntax;
+
+/// The label that Prometheus' Kubernetes discovery puts the namespace in.
+const NAMESPACE: &str = "namespace";
+/// The label that Prometheus' Kubernetes discovery puts the pod's name in.
+const POD: &str = "pod";
+/// The label that holds a metric's own name.
+const NAME: &str = "__name__";
+
+/// Selectors longer than this are refused: nobody writes one, and a parser need not be tried with it.
+const MAX_LENGTH: usize = 4096;
+
+/// Why a selector of a policy cannot be used. The message says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSelector {
+    /// Not PromQL.
+    #[error("{message}{} {given:?}; write a selector like http_requests_total{{code=~\"5..\"}}", at(*column))]
+    Syntax {
+        /// What is wrong, in the parser's words, and where those say nothing, what was expected there.
+        message: String,
+        /// Where, counted in characters from 1; `None` when it is what a string says, and not where it stands.
+        column: Option<usize>,
+        /// What was written.
+        given: String,
+    },
+    /// PromQL, but more or other than a selector.
+    #[error(
+        "{given:?} has {found}; write a bare selector over a counter like http_requests_total{{code=~\"5..\"}}: rates and \
+         sums over pods are added by the operator"
+    )]
+    NotBare {
+        /// What it has that a bare selector has not.
+        found: &'static str,
+        /// What was written.
+        given: String,
+    },
+    /// No metric name before the braces.
+    #[error("{given:?} has no metric name before the braces; write one like http_requests_total{{code=~\"5..\"}}")]
+    NoMetricName {
+        /// What was written.
+        given: String,
+    },
+    /// A matcher on the namespace that is not the policy's own.
+    #[error(
+        "{given:?} selects namespaces by {matcher}; a policy reads its own namespace only: leave the matcher out, or write \
+         namespace={own:?}"
+    )]
+    Namespace {
+        /// The matcher, as understood.
+        matcher: String,
+        /// The policy's namespace.
+        own: String,
+        /// What was written.
+        given: String,
+    },
+    /// Too long to be meant.
+    #[error("the selector has {length} characters; write one of at most 4096")]
+    TooLong {
+        /// How long it is, in bytes.
+        length: usize,
+    },
+}
+
+fn at(column: Option<usize>) -> String {
+    column.map_or_else(|| " in".to_owned(), |column| format!(", at column {column} of"))
+}
+
+/// A metric and matchers on its labels, without any on the namespace: what rollouts of several policies may share.
+///
+/// Two selectors that mean the same matchers in another order or with other quotes are equal.
+#[derive(Debug, Clone)]
+pub struct Selector {
+    metric: Arc<str>,
+    /// Each as the parser printed it; sorted and without repetition.
+    matchers: Arc<[String]>,
+    /// The canonical text, which is also what makes two selectors equal.
+    text: Arc<str>,
+}
+
+impl PartialEq for Selector {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Selector {}
+
+impl PartialOrd for Selector {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Selector {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for Selector {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Selector {
+    /// Reads the selector of a policy in `namespace`.
+    ///
+    /// # Errors
+    /// When it is not PromQL, not a bare vector selector (no function, range, `offset`, `@`, operator or aggregation), has no
+    /// metric name, or has a matcher on the label `namespace` other than equality with the policy's own.
+    pub fn parse(text: &str, namespace: &str) -> Result<Self, InvalidSelector> {
+        let (metric, mut matchers, _) = parts(text, namespace)?;
+        matchers.sort_unstable();
+        matchers.dedup();
+        let text = print(&metric, matchers.iter().map(String::as_str));
+        Ok(Self { metric: metric.into(), matchers: matchers.into(), text: text.into() })
+    }
+
+    /// This selector narrowed to the pods of `targets`: (namespace, pods) pairs. What comes back may hold a pod of one of
+    /// these namespaces that was meant in another one, so answers are still told apart by their own labels. `None` when
+    /// there is no pod to ask for.
+    #[must_use]
+    pub fn narrowed<'a>(&self, targets: impl IntoIterator<Item = (&'a str, &'a PodGroup)>) -> Option<String> {
+        let (mut namespaces, mut prefixes, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (namespace, group) in targets {
+            namespaces.insert(namespace);
+            match group {
+                PodGroup::Prefix(prefix) => _ = prefixes.insert(prefix.as_str()),
+                PodGroup::Names(list) => names.extend(list.iter().map(String::as_str)),
+            }
+        }
+        let mut pods = names.into_iter().map(literal).collect::<Vec<_>>();
+        if !prefixes.is_empty() {
+            let any_prefix = prefixes.into_iter().map(literal).collect::<Vec<_>>().join("|");
+            pods.push(format!("({any_prefix})[{SUFFIX_ALPHABET}]{{{SUFFIX_LENGTH}}}"));
+        }
+        if pods.is_empty() {
+            return None;
+        }
+        let mut namespaces = namespaces.into_iter();
+        let namespace = match (namespaces.next(), namespaces.next()) {
+            (Some(only), None) => equality(NAMESPACE, only),
+            (first, second) => {
+                let all = first.into_iter().chain(second).chain(namespaces).map(literal).collect::<Vec<_>>();
+                pattern(NAMESPACE, &all.join("|"))
+            }
+        };
+        let pods = pattern(POD, &pods.join("|"));
+        let own = self.matchers.iter().map(String::as_str);
+        Some(print(&self.metric, own.chain([namespace.as_str(), pods.as_str()])))
+    }
+
+    /// This selector narrowed to the pods that these Deployments of the namespace have or had, of all revisions. Where a
+    /// Deployment's name is so long that the names of its pods are cut, those of another one may be among them whose name
+    /// begins with the same 58 characters. `None` when there is no Deployment.
+    #[must_use]
+    pub fn of_deployments<'a>(
+        &self,
+        namespace: &str,
+        deployments: impl IntoIterator<Item = &'a str>,
+    ) -> Option<String> {
+        let (cut, whole): (Vec<_>, Vec<_>) =
+            deployments.into_iter().partition(|name| name.chars().count() > pods::LONGEST_UNCUT);
+        let mut alternatives = Vec::new();
+        if !whole.is_empty() {
+            let any = whole.into_iter().map(literal).collect::<Vec<_>>().join("|");
+            alternatives.push(format!("({any}){}", pods::after_deployment()));
+        }
+        for name in cut {
+            let (base, rest) = pods::cut(name);
+            alternatives.push(literal(&base) + &rest);
+        }
+        if alternatives.is_empty() {
+            return None;
+        }
+        let (namespace, pods) = (equality(NAMESPACE, namespace), pattern(POD, &alternatives.join("|")));
+        let own = self.matchers.iter().map(String::as_str);
+        Some(print(&self.metric, own.chain([namespace.as_str(), pods.as_str()])))
+    }
+
+    /// The canonical text, without any matcher on the namespace.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// A selector of series that Prometheus records about a budget, as it is to be asked. They often have no label for the
+/// namespace, so none is added; one that is written must be the policy's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Recorded(Arc<str>);
+
+impl Recorded {
+    /// Reads the selector of a policy in `namespace`.
+    ///
+    /// # Errors
+    /// As of [`Selector::parse`].
+    pub fn parse(text: &str, namespace: &str) -> Result<Self, InvalidSelector> {
+        let (metric, mut matchers, within) = parts(text, namespace)?;
+        matchers.extend(within.then(|| equality(NAMESPACE, namespace)));
+        matchers.sort_unstable();
+        matchers.dedup();
+        Ok(Self(print(&metric, matchers.iter().map(String::as_str)).into()))
+    }
+
+    /// The canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The metric, the matchers that are not on the namespace, and whether there was one on the namespace.
+fn parts(text: &str, own: &str) -> Result<(String, Vec<String>, bool), InvalidSelector> {
+    if text.len() > MAX_LENGTH {
+        return Err(InvalidSelector::TooLong { length: text.len() });
+    }
+    let tree = promql_parser::parser::parse(text).map_err(|parser| {
+        let (message, column) = match syntax::first_error(text) {
+            Some(place) => (format!("{parser}: expected {}", place.expected), Some(place.column)),
+            None => (parser, None),
+        };
+        InvalidSelector::Syntax { message, column, given: text.to_owned() }
+    })?;
+    let tree = bare(tree).map_err(|found| InvalidSelector::NotBare { found, given: text.to_owned() })?;
+    let Some(metric) = tree.name.filter(|name| !name.is_empty()) else {
+        return Err(InvalidSelector::NoMetricName { given: text.to_owned() });
+    };
+    let (mut matchers, mut within) = (Vec::new(), false);
+    for matcher in tree.matchers.matchers {
+        match matcher.name.as_str() {
+            NAMESPACE if matcher.op == MatchOp::Equal && matcher.value == own => within = true,
+            NAMESPACE => {
+                let (matcher, own, given) = (matcher.to_string(), own.to_owned(), text.to_owned());
+                return Err(InvalidSelector::Namespace { matcher, own, given });
+            }
+            NAME => {
+                let found = "a second name of the metric in the braces";
+                return Err(InvalidSelector::NotBare { found, given: text.to_owned() });
+            }
+            _ => matchers.push(matcher.to_string()),
+        }
+    }
+    Ok((metric, matchers, within))
+}
+
+/// `name="value"`.
+fn equality(name: &str, value: &str) -> String {
+    format!("{name}=\"{}\"", escape_string(value))
+}
+
+/// `name=~"regex"`. Prometheus anchors it at both ends.
+fn pattern(name: &str, regex: &str) -> String {
+    format!("{name}=~\"{}\"", escape_string(regex))
+}
+
+/// A regular expression that matches just this text.
+fn literal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !c.is_ascii_alphanumeric() && c != '-' && c != '_' && c.is_ascii() {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+fn print<'a>(metric: &str, matchers: impl Iterator<Item = &'a str>) -> String {
+    let mut text = metric.to_owned();
+    for (i, matcher) in matchers.enumerate() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}{matcher}", if i == 0 { "{" } else { "," });
+    }
+    if text.len() > metric.len() {
+        text.push('}');
+    }
+    text
+}
+
+/// The vector selector that a tree is, if it is nothing more; otherwise what it has more.
+fn bare(tree: Expr) -> Result<VectorSelector, &'static str> {
+    match tree {
+        Expr::VectorSelector(selector) => {
+            if selector.offset.is_some() {
+                Err("an offset")
+            } else if selector.at.is_some() {
+                Err("an @ modifier")
+            } else if !selector.matchers.or_matchers.is_empty() {
+                Err("an \"or\" between its matchers")
+            } else {
+                Ok(selector)
+            }
+        }
+        Expr::MatrixSelector(_) => Err("a range in brackets"),
+        Expr::Subquery(_) => Err("a subquery"),
+        Expr::Call(_) => Err("a function"),
+        Expr::Aggregate(_) => Err("an aggregation"),
+        Expr::Binary(_) => Err("an operator between two expressions"),
+        Expr::Unary(_) => Err("a sign"),
+        Expr::Paren(_) => Err("parentheses"),
+        Expr::NumberLiteral(_) => Err("a number only"),
+        Expr::StringLiteral(_) => Err("a string only"),
+        Expr::Extension(_) => Err("an extension of the language"),
+    }
+}
+
+#[cfg(test)]
+#[path = "promql_tests.rs"]
+mod tests;

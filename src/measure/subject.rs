@@ -1,0 +1,70 @@
+//! A rollout as the sampler sees it: whose counters to read, where, and how often.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::pods::PodGroup;
+use super::promql::Selector;
+use super::scrape::Side;
+use crate::watch::rollout::DeploymentKey;
+
+/// The two counters of an objective.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Indicator {
+    /// Counts bad requests.
+    pub errors: Selector,
+    /// Counts all requests.
+    pub total: Selector,
+}
+
+/// What to read of one rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The Deployment that is rolled out.
+    pub key: DeploymentKey,
+    /// Name of the Prometheus endpoint.
+    pub endpoint: String,
+    /// Time between two looks, in whole seconds, at least 1 s. A fraction is cut off, and less is taken for 1 s.
+    pub look_interval: Duration,
+    /// In the policy's order.
+    pub objectives: Vec<Indicator>,
+    /// Pods of the new ReplicaSet.
+    pub canary: PodGroup,
+    /// Pods of the ReplicaSet to go back to; `None` when there is none.
+    pub stable: Option<PodGroup>,
+    /// When the rollout began.
+    pub since: Timestamp,
+}
+
+impl Subject {
+    /// True when what was read for `earlier` is a part of what is to be read for this one: all is equal but for lists of named
+    /// pods, which change while pods come and go.
+    #[must_use]
+    pub fn continues(&self, earlier: &Self) -> bool {
+        let same = |one: &PodGroup, other: &PodGroup| {
+            one == other || matches!((one, other), (PodGroup::Names(_), PodGroup::Names(_)))
+        };
+        let same_stable = match (&self.stable, &earlier.stable) {
+            (Some(one), Some(other)) => same(one, other),
+            (one, other) => one == other,
+        };
+        let renamed = Self { canary: self.canary.clone(), stable: self.stable.clone(), ..earlier.clone() };
+        *self == renamed && same(&self.canary, &earlier.canary) && same_stable
+    }
+
+    /// The side that a pod of this name is on.
+    pub(super) fn side(&self, pod: &str) -> Option<Side> {
+        if self.canary.contains(pod) {
+            Some(Side::Canary)
+        } else if self.stable.as_ref().is_some_and(|group| group.contains(pod)) {
+            Some(Side::Stable)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &PodGroup> {
+        std::iter::once(&self.canary).chain(&self.stable)
+    }
+}

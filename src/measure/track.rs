@@ -1,0 +1,226 @@
+//! The looks of one endpoint at one interval. Tracks know nothing of each other, so that a slow server delays only its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::client::{Queries, Series};
+use super::grouping::{Answers, Batch, distribute, plan};
+use super::look::Missing;
+use super::sampler::{Due, Progress, Sampler};
+use super::scrape::{Failure, Origin};
+use super::subject::Subject;
+
+/// How long after its time a look is asked for: samples are scraped up to its very moment and need some time to be stored.
+const STORING: Duration = Duration::from_millis(200);
+
+/// How much of the time before a rollout is read for its baseline.
+const BASELINE_MS: i64 = 600_000;
+
+/// How many looks are read back at most, a day and more of them at 10 s. An older rollout's earlier looks come as one, and
+/// it has no baseline.
+const LONGEST_BACK_FILL: i64 = 10_000;
+
+/// Points of one series that one range query asks for at most. Prometheus refuses more than 11,000.
+const POINTS_A_SERIES: i64 = 10_000;
+
+/// Rollouts times points of one range query at most: with ten pods each, some 10 MB.
+const POINTS_A_QUERY: i64 = 20_000;
+
+/// After this many failed attempts to read back, the objectives that could be read go on without the others.
+const ATTEMPTS_FOR_ALL: u32 = 2;
+
+/// Rollouts that are looked at together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Track {
+    pub(super) endpoint: String,
+    /// Whole seconds, as the query API is asked for; in milliseconds, as answers and clocks have them.
+    interval_ms: i64,
+}
+
+impl Track {
+    pub(super) fn of(subject: &Subject) -> Self {
+        let seconds = i64::try_from(subject.look_interval.as_secs()).unwrap_or(i64::MAX);
+        Self { endpoint: subject.endpoint.clone(), interval_ms: seconds.max(1).saturating_mul(1000) }
+    }
+
+    /// The first look after a time, both in milliseconds since the epoch.
+    fn next_look(&self, after: i64) -> i64 {
+        (after.div_euclid(self.interval_ms) + 1).saturating_mul(self.interval_ms)
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms.unsigned_abs())
+    }
+
+    fn late(&self, message: &str) -> Failure {
+        Failure::new(Missing::TimedOut, format!("Prometheus endpoint {}: {message}", self.endpoint))
+    }
+
+    /// The earliest look that a rollout is read back to, when the latest is at `end`.
+    fn back_to(&self, subject: &Subject, end: i64) -> i64 {
+        let baseline = subject.since.as_millisecond() - BASELINE_MS;
+        let longest = end.saturating_sub(LONGEST_BACK_FILL.saturating_mul(self.interval_ms));
+        self.next_look(baseline.max(longest) - 1).min(end)
+    }
+}
+
+/// Looks until no rollout is left on the track; then it is given back.
+pub(super) async fn follow<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track: Track) -> Track {
+    let mut back_fills = JoinSet::new();
+    let mut last = None;
+    loop {
+        let storing = i64::try_from(STORING.as_millis()).unwrap_or(0);
+        let now = sampler.now().as_millisecond();
+        let mut at = track.next_look(now - storing);
+        if last == Some(at) {
+            at += track.interval_ms;
+        }
+        last = Some(at);
+        sleep(Duration::from_millis((at + storing - now).unsigned_abs())).await;
+        while let Some(ended) = back_fills.try_join_next() {
+            // Going on without it would leave its rollouts unmeasured.
+            ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        }
+        let due = sampler.due(&track);
+        if due.is_empty() {
+            return track;
+        }
+        let (mut current, mut new) = (Vec::new(), Vec::new());
+        for due in due {
+            match due.progress {
+                Progress::Current => current.push(due),
+                Progress::New(_) => new.push(due),
+                // For as long as the first attempt may take, nothing is missing yet.
+                Progress::Filling { failed: 0, since, .. } if since.elapsed() < endpoint.timeout() => {}
+                Progress::Filling { .. } => {
+                    let message = "the time since the rollout began is still being read back";
+                    sampler.deliver_unfilled(&due, timestamp(at), &track.late(message));
+                }
+            }
+        }
+        // Those with the same past are asked for together.
+        new.sort_by_key(|due| due.subject.since);
+        for chunk in new.chunks(super::grouping::ROLLOUTS_A_QUERY) {
+            let (sampler, endpoint, track) = (Arc::clone(&sampler), Arc::clone(&endpoint), track.clone());
+            back_fills.spawn(back_fill(sampler, endpoint, track, chunk.to_vec(), at));
+        }
+        look(&sampler, &endpoint, &track, &current, at).await;
+    }
+}
+
+/// One look. It ends before the next one is due, whatever the server does; a rollout gets its part as soon as its own queries
+/// are answered.
+async fn look<Q: Queries>(sampler: &Sampler<Q>, endpoint: &Q, track: &Track, due: &[Due], at: i64) {
+    let deadline = Instant::now() + track.interval() * 9 / 10;
+    let subjects = due.iter().map(|due| Arc::clone(&due.subject)).collect::<Vec<_>>();
+    let batches = plan(&subjects);
+    let mut open = vec![0_usize; due.len()];
+    batches.iter().flat_map(|batch| &batch.subjects).for_each(|i| open[*i] += 1);
+    let ask = async |batch: &Batch| {
+        let Some(query) = &batch.query else { return Ok(Vec::new()) };
+        let late = || track.late("no answer before the next look was due");
+        timeout_at(deadline, endpoint.instant(query, timestamp(at))).await.unwrap_or_else(|_| Err(late()))
+    };
+    let ask = &ask;
+    let mut asked =
+        batches.iter().map(|batch| async move { (batch, ask(batch).await) }).collect::<FuturesUnordered<_>>();
+    let mut answers = vec![Answers::default(); due.len()];
+    while let Some((batch, answer)) = asked.next().await {
+        settle(batch, answer, &subjects, &mut answers);
+        for i in &batch.subjects {
+            open[*i] -= 1;
+            if open[*i] == 0 {
+                let scrapes = answers[*i].scrapes(&subjects[*i], &[(at, Origin::Live)]);
+                sampler.deliver(&due[*i], scrapes);
+            }
+        }
+    }
+}
+
+/// Reads back the looks of rollouts from before they began to `end`, which is a look of its own right.
+async fn back_fill<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track: Track, due: Vec<Due>, end: i64) {
+    let subjects = due.iter().map(|due| Arc::clone(&due.subject)).collect::<Vec<_>>();
+    let start = subjects.iter().map(|subject| track.back_to(subject, end)).min().unwrap_or(end);
+    // After each failure the queries get smaller: what is too large or too slow in one may do in several.
+    let failed = due.iter().map(|due| failures(due.progress)).max().unwrap_or(0);
+    let batches = plan(&subjects);
+    let read = batches.iter().map(|batch| read_back(&*endpoint, &track, batch, start, end, failed));
+    let read = read.collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
+    let mut answers = vec![Answers::default(); due.len()];
+    for (batch, answer) in read {
+        settle(batch, answer, &subjects, &mut answers);
+    }
+    for ((due, subject), answers) in due.iter().zip(&subjects).zip(&answers) {
+        let failed = failures(due.progress);
+        match answers.any_failure(subject) {
+            Some(failure) if failed < ATTEMPTS_FOR_ALL || answers.all_failed(subject) => {
+                sampler.deliver_no_back_fill(due, timestamp(end), failure);
+            }
+            _ => {
+                let looks = (end - track.back_to(subject, end)) / track.interval_ms;
+                let times = (0..=looks).rev().map(|i| match i {
+                    0 => (end, Origin::Live),
+                    _ => (end - i * track.interval_ms, Origin::BackFill),
+                });
+                let scrapes = answers.scrapes(subject, &times.collect::<Vec<_>>());
+                sampler.deliver_back_fill(due, timestamp(end), scrapes);
+            }
+        }
+    }
+}
+
+/// The answer to one question from `start` to `end`, in as many queries as it takes, one after another.
+async fn read_back<'a, Q: Queries>(
+    endpoint: &Q,
+    track: &Track,
+    batch: &'a Batch,
+    start: i64,
+    end: i64,
+    failed: u32,
+) -> (&'a Batch, Result<Vec<Series>, Failure>) {
+    let Some(query) = &batch.query else { return (batch, Ok(Vec::new())) };
+    let rollouts = i64::try_from(batch.subjects.len()).unwrap_or(i64::MAX).max(1);
+    let points = (POINTS_A_QUERY / rollouts).min(POINTS_A_SERIES) >> failed.min(7);
+    let span = (points.max(2) - 1) * track.interval_ms;
+    let mut all = Vec::new();
+    let mut from = start;
+    while from <= end {
+        let to = end.min(from + span);
+        match endpoint.range(query, timestamp(from), timestamp(to), track.interval()).await {
+            Ok(series) => all.extend(series),
+            Err(failure) => return (batch, Err(failure)),
+        }
+        from = to + track.interval_ms;
+    }
+    (batch, Ok(all))
+}
+
+/// Gives an answer to all who asked.
+fn settle(batch: &Batch, answer: Result<Vec<Series>, Failure>, subjects: &[Arc<Subject>], answers: &mut [Answers]) {
+    match answer {
+        Ok(series) => {
+            let mut given = distribute(series, subjects, &batch.subjects);
+            for i in &batch.subjects {
+                answers[*i].answered(&batch.question, given.remove(i).unwrap_or_default());
+            }
+        }
+        Err(failure) => batch.subjects.iter().for_each(|i| answers[*i].failed(&batch.question, failure.clone())),
+    }
+}
+
+const fn failures(progress: Progress) -> u32 {
+    match progress {
+        Progress::New(failed) | Progress::Filling { failed, .. } => failed,
+        Progress::Current => 0,
+    }
+}
+
+/// A look's time; the bound where it does not fit, which no clock reaches.
+fn timestamp(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+}

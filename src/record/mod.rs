@@ -1,0 +1,6 @@
+//! What people read: Events, status, metrics.
+
+pub mod events;
+pub mod log;
+pub mod metrics;
+pub mod status;

@@ -1,0 +1,304 @@
+//! The CustomResourceDefinition that is installed is the one that the types describe, and a real API server enforces it.
+
+use std::path::{Path, PathBuf};
+
+use gatekeeper::api::ErrorBudgetPolicy;
+use gatekeeper::policy::Policy;
+use serde_json::{Value, json};
+use testbed::cluster::{Cluster, ClusterOptions};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The example policies, one document each.
+fn examples() -> Vec<(PathBuf, Value)> {
+    let files = std::fs::read_dir(root().join("config/policies")).expect("config/policies is there");
+    let paths =
+        files.map(|file| file.expect("a file").path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("a file that can be read");
+        let policy = serde_norway::from_str(&text).expect("YAML");
+        (path, policy)
+    };
+    paths.map(read).collect()
+}
+
+/// A policy with only what is required.
+fn least() -> Value {
+    json!({
+        "apiVersion": "errorbudget.dev/v1alpha1",
+        "kind": "ErrorBudgetPolicy",
+        "metadata": {"name": "probe", "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "probe"}},
+            "objectives": [{
+                "name": "availability",
+                "target": "99.9",
+                "indicator": {"ratio": {"errors": "http_requests_total{code=~\"5..\"}", "total": "http_requests_total"}},
+            }],
+        },
+    })
+}
+
+/// A change of the least policy that makes it one to refuse: where, what is put there (null takes it away), the field
+/// that is to be blamed, and what is to be said.
+type Refused = (&'static str, Value, &'static str, &'static str);
+
+fn refused() -> Vec<Refused> {
+    let ratio = "/spec/objectives/0/indicator/ratio";
+    let target = "write a percentage above 0 and below 100 with at most 6 decimals, for example \"99.9\"";
+    let budget_window = "write whole days or hours from 1h to 90d, for example \"28d\"";
+    let window = "write a duration from 5s to 10m in hours, minutes and seconds, for example 30s or 1m30s";
+    let timeout = "write a duration from 5s to 24h in hours, minutes and seconds, for example 5m or 1h30m";
+    let confidence = "write a percentage from 50 to below 100 with at most 6 decimals, for example \"99\"";
+    let name = "write lower-case letters, digits and dashes, for example \"availability\"";
+    let endpoint = "write the name of an endpoint of the operator's configuration, for example \"default\"";
+    let traffic = "write a whole percentage from 0% to 100%, for example 10%";
+    let one = least()["spec"]["objectives"][0].clone();
+    vec![
+        ("/spec/selector", Value::Null, "spec.selector", "Required value"),
+        ("/spec/selector", json!({}), "spec.selector", "an empty selector would govern every Deployment"),
+        ("/spec/selector/matchLabels", json!({}), "spec.selector", "an empty selector would govern every Deployment"),
+        (
+            "/spec/selector/matchExpressions",
+            json!([{"key": "tier", "operator": "NotIn"}]),
+            "spec.selector.matchExpressions[0]",
+            "operators In and NotIn need values; write for example values: [checkout, cart]",
+        ),
+        (
+            "/spec/selector/matchExpressions",
+            json!([{"key": "tier", "operator": "Exists", "values": ["web"]}]),
+            "spec.selector.matchExpressions[0]",
+            "operators Exists and DoesNotExist take no values; leave values out, or write In or NotIn",
+        ),
+        ("/spec/objectives", json!([]), "spec.objectives", "should have at least 1 items"),
+        ("/spec/objectives/1", one, "spec.objectives[1]", "Duplicate value: {\"name\":\"availability\"}"),
+        ("/spec/objectives/0/name", json!("Availability!"), "spec.objectives[0].name", name),
+        ("/spec/objectives/0/target", json!("100"), "spec.objectives[0].target", target),
+        ("/spec/objectives/0/target", json!("0"), "spec.objectives[0].target", target),
+        ("/spec/objectives/0/target", json!("99,9"), "spec.objectives[0].target", target),
+        ("/spec/objectives/0/target", json!(99.9), "spec.objectives[0].target", "must be of type string"),
+        ("/spec/objectives/0/window", json!("4w"), "spec.objectives[0].window", budget_window),
+        ("/spec/objectives/0/window", json!("91d"), "spec.objectives[0].window", budget_window),
+        ("/spec/objectives/0/window", json!("2161h"), "spec.objectives[0].window", budget_window),
+        (
+            "/spec/objectives/0/indicator",
+            json!({}),
+            "spec.objectives[0].indicator",
+            "write exactly one indicator, for example ratio: {errors: ",
+        ),
+        (ratio, json!({"errors": "e", "total": "e"}), "spec.objectives[0].indicator.ratio", "write narrower errors"),
+        ("/spec/detection", json!({"window": "4s"}), "spec.detection.window", window),
+        ("/spec/detection", json!({"window": "10m1s"}), "spec.detection.window", window),
+        ("/spec/detection", json!({"window": ""}), "spec.detection.window", window),
+        ("/spec/detection", json!({"window": "half a minute"}), "spec.detection.window", window),
+        ("/spec/detection", json!({"looks": 0}), "spec.detection.looks", "greater than or equal to 1"),
+        ("/spec/detection", json!({"looks": 11}), "spec.detection.looks", "less than or equal to 10"),
+        (
+            "/spec/detection",
+            json!({"window": "5s", "looks": 6}),
+            "spec.detection.looks",
+            "window must be a whole number of seconds for each look; write looks that divide it",
+        ),
+        (
+            "/spec/detection",
+            json!({"looks": 4}),
+            "spec.detection.looks",
+            "write looks that divide it, for example 3, 5 or 6 with a window of 30s",
+        ),
+        (
+            "/spec/detection",
+            json!({"violation": "1000"}),
+            "spec.detection.violation",
+            "an objective cannot burn that fast even when every request fails; write less than 100 / (100 - target)",
+        ),
+        (
+            "/spec/detection",
+            json!({"violation": "one"}),
+            "spec.detection.violation",
+            "write a burn rate above 0 with at most 6 decimals, for example \"1.0\"",
+        ),
+        (
+            "/spec/detection",
+            json!({"warning": "1.1"}),
+            "spec.detection.warning",
+            "it is above violation, so it could never halt before a rollback; write at most violation",
+        ),
+        ("/spec/detection", json!({"confidence": "100"}), "spec.detection.confidence", confidence),
+        ("/spec/detection", json!({"confidence": "49.9"}), "spec.detection.confidence", confidence),
+        ("/spec/detection", json!({"rule": "Guess"}), "spec.detection.rule", "\"Sequential\", \"Threshold\""),
+        ("/spec/detection", json!({"onMissingEvidence": "Rollback"}), "spec.detection", "\"Hold\", \"Proceed\""),
+        ("/spec/monitor", json!({"timeout": "24h1s"}), "spec.monitor.timeout", timeout),
+        (
+            "/spec/monitor",
+            json!({"timeout": "20s"}),
+            "spec.monitor.timeout",
+            "it is shorter than detection.window; write at least one detection window, for example \"5m\"",
+        ),
+        (
+            "/spec/validate",
+            json!({"threshold": "0"}),
+            "spec.validate.threshold",
+            "write the share of the budget that may be spent, above 0 and with at most 6 decimals, for example \"0.8\"",
+        ),
+        ("/spec/validate", json!({"onUnknownBudget": "Deny"}), "spec.validate.onUnknownBudget", "\"Allow\", \"Hold\""),
+        ("/spec/validate", json!({"admission": "Refuse"}), "spec.validate.admission", "\"Hold\", \"Deny\""),
+        ("/spec/budget", json!({"scope": "Cluster"}), "spec.budget.scope", "\"PerDeployment\", \"Shared\""),
+        (
+            "/spec/objectives/0/budgetFrom",
+            json!({"remaining": "a", "increase": {"errors": "e", "total": "t"}}),
+            "spec.objectives[0].budgetFrom",
+            "write exactly one of remaining and increase",
+        ),
+        ("/spec/canary", json!({"traffic": "10"}), "spec.canary.traffic", traffic),
+        ("/spec/canary", json!({"traffic": "101%"}), "spec.canary.traffic", traffic),
+        ("/spec/canary", json!({"traffic": "2.5%"}), "spec.canary.traffic", traffic),
+        ("/spec/canary", json!({"hold": "5s"}), "spec.canary.hold", "write a duration from 10s to 24h"),
+        ("/spec/canary", json!({"minimumRequests": -1}), "spec.canary.minimumRequests", "greater than or equal to 0"),
+        ("/spec/canary", json!({"maximumHold": "30s"}), "spec.canary.maximumHold", "it is shorter than hold"),
+        (
+            "/spec/canary",
+            json!({"steps": [{"traffic": "10%", "hold": "1m"}]}),
+            "spec.canary.steps",
+            "each step needs more traffic than the one before",
+        ),
+        (
+            "/spec/canary",
+            json!({"steps": [{"traffic": "50%", "hold": "1m"}, {"traffic": "25%", "hold": "1m"}]}),
+            "spec.canary.steps",
+            "each step needs more traffic than the one before",
+        ),
+        (
+            "/spec/canary",
+            json!({"traffic": "0%", "steps": [{"traffic": "25%", "hold": "1m"}]}),
+            "spec.canary.steps",
+            "the first more than canary.traffic, which must be above 0%",
+        ),
+        ("/spec/approval", json!("Never"), "spec.approval", "\"Automatic\", \"Manual\""),
+        ("/spec/mode", json!("Off"), "spec.mode", "\"Enforce\", \"Observe\""),
+        ("/spec/prometheus", json!("http://prometheus:9090"), "spec.prometheus", endpoint),
+        ("/spec/prometeus", json!("default"), "spec.prometeus", "unknown field"),
+    ]
+}
+
+/// Puts a value at a JSON pointer, whose parents exist; null takes away what is there.
+fn put(policy: &mut Value, pointer: &str, value: &Value) {
+    let (parent, key) = pointer.rsplit_once('/').expect("a pointer below the root");
+    match policy.pointer_mut(parent).expect("the parent exists") {
+        Value::Object(fields) if value.is_null() => drop(fields.remove(key)),
+        Value::Object(fields) => drop(fields.insert(key.to_owned(), value.clone())),
+        Value::Array(items) => items.push(value.clone()),
+        other => panic!("{parent} holds {other}"),
+    }
+}
+
+#[test]
+fn the_definition_in_crds_is_the_one_the_binary_prints() {
+    let installed = std::fs::read_to_string(root().join("crds/errorbudgetpolicies.yaml")).expect("crds/ is there");
+    assert!(installed == gatekeeper::api::crds(), "crds/errorbudgetpolicies.yaml is stale; run `make crds`");
+}
+
+#[test]
+fn the_operator_enforces_every_example() {
+    for (path, policy) in examples() {
+        let policy: ErrorBudgetPolicy = serde_json::from_value(policy).expect("the shape of a policy");
+        Policy::parse(&policy).unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display()));
+    }
+}
+
+/// The definition may be an older one, or its rules switched off.
+#[test]
+fn the_operator_refuses_what_the_definition_refuses() {
+    for (pointer, value, _, _) in refused() {
+        let mut policy = least();
+        put(&mut policy, pointer, &value);
+        let has_shape = serde_json::from_value::<ErrorBudgetPolicy>(policy).ok();
+        let enforced = has_shape.and_then(|policy| Policy::parse(&policy).ok());
+        // Fields that are not known, and names that are only odd, do no harm behind the definition.
+        let harmless = ["/spec/prometeus", "/spec/prometheus", "/spec/objectives/0/name"].contains(&pointer);
+        assert_eq!(enforced.is_some(), harmless, "{pointer}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_real_api_server_enforces_the_definition() {
+    let cluster = Cluster::start(ClusterOptions::default()).await.expect("a control plane starts");
+    let definition = root().join("crds/errorbudgetpolicies.yaml");
+    let definition = definition.to_str().expect("a path in UTF-8");
+    cluster.kubectl(&["apply", "--filename", definition]).await.expect("the definition is accepted");
+    let established = ["wait", "--for=condition=Established", "crd/errorbudgetpolicies.errorbudget.dev"];
+    cluster.kubectl(&established).await.expect("the definition is served");
+
+    accepts_the_examples(&cluster).await;
+    refuses_what_cannot_work(&cluster).await;
+    shows_defaults(&cluster).await;
+    explains_every_field(&cluster).await;
+}
+
+async fn accepts_the_examples(cluster: &Cluster) {
+    for (path, policy) in examples() {
+        let created = create(cluster, &policy).await;
+        assert!(created.is_ok(), "{}: {created:?}", path.display());
+    }
+}
+
+async fn refuses_what_cannot_work(cluster: &Cluster) {
+    create(cluster, &least()).await.expect("the least policy is accepted");
+    for (pointer, value, field, message) in refused() {
+        let mut policy = least();
+        put(&mut policy, pointer, &value);
+        let Err(refusal) = create(cluster, &policy).await else { panic!("{pointer}: {value} was not refused") };
+        let said = refusal.to_string();
+        assert!(said.contains(field) && said.contains(message), "{pointer}: {value} was refused with {said}");
+    }
+}
+
+/// Applies a policy without writing it, as a person does, and returns it as the API server would store it.
+async fn create(cluster: &Cluster, policy: &Value) -> anyhow::Result<Value> {
+    let arguments = ["create", "--dry-run=server", "--namespace=default", "--output=json", "--filename=-"];
+    let mut policy = policy.clone();
+    put(&mut policy, "/metadata/namespace", &Value::Null);
+    let created = cluster.kubectl_with_input(&arguments, &policy.to_string()).await?;
+    Ok(serde_json::from_str(&created)?)
+}
+
+async fn shows_defaults(cluster: &Cluster) {
+    let shown = create(cluster, &least()).await.expect("the least policy is accepted");
+    let spec = &shown["spec"];
+    let detection = json!({
+        "window": "30s", "looks": 3, "violation": "1.0", "warning": "0.5", "confidence": "99",
+        "rule": "Sequential", "onMissingEvidence": "Hold",
+    });
+    assert_eq!(spec["detection"], detection);
+    assert_eq!(spec["monitor"], json!({"timeout": "5m", "autoRollback": true}));
+    let validate = json!({"threshold": "0.8", "onUnknownBudget": "Allow", "admission": "Hold"});
+    assert_eq!((&spec["validate"], &spec["budget"]), (&validate, &json!({"scope": "PerDeployment"})));
+    let canary = json!({"traffic": "10%", "hold": "2m", "minimumRequests": 0, "maximumHold": "1h"});
+    assert_eq!((&spec["canary"], &spec["approval"]), (&canary, &json!("Automatic")));
+    assert_eq!((&spec["mode"], &spec["prometheus"]), (&json!("Enforce"), &json!("default")));
+    assert_eq!(spec["objectives"][0]["window"], json!("28d"));
+
+    let mut partial = least();
+    put(&mut partial, "/spec/detection", &json!({"looks": 6}));
+    let shown = create(cluster, &partial).await.expect("a policy with a part of detection is accepted");
+    assert_eq!(
+        (&shown["spec"]["detection"]["looks"], &shown["spec"]["detection"]["window"]),
+        (&json!(6), &json!("30s"))
+    );
+}
+
+/// As a person reads it, field by field.
+async fn explains_every_field(cluster: &Cluster) {
+    for field in
+        ["spec.detection.warning", "spec.objectives.indicator.ratio.errors", "status.rollouts", "status.rollouts.next"]
+    {
+        let page = cluster.kubectl(&["explain", &format!("ebp.{field}")]).await.expect("kubectl explains it");
+        let (_, description) = page.split_once("DESCRIPTION:").expect("a description");
+        assert!(description.trim().len() > 20 && !description.contains("<empty>"), "{field}: {page}");
+    }
+    let tree = cluster.kubectl(&["explain", "ebp.spec", "--recursive"]).await.expect("kubectl explains all");
+    for field in ["autoRollback", "onMissingEvidence", "matchExpressions", "objectives", "prometheus"] {
+        assert!(tree.contains(field), "{field} is not in {tree}");
+    }
+}

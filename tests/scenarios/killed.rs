@@ -1,0 +1,136 @@
+//! The operator is killed in the middle of a rollback, at each point where that could matter, and started again.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy as Admission, ValidatingAdmissionPolicyBinding as Binding,
+};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
+
+/// Nearly the shortest that the operator accepts: a successor waits for its end.
+const LEASE: Duration = Duration::from_secs(12);
+
+async fn governed(name: &str) -> Result<World> {
+    let world = World::start(WorldOptions::named(name).lease(LEASE).own_path()).await?;
+    let stable = Release::new("v1").burning(0.3);
+    world.governed(Service::new("checkout").replicas(6), stable, Policy::of("checkout")).await?;
+    Ok(world)
+}
+
+async fn start_again(world: &World) -> Result<()> {
+    world.path().takes(Duration::ZERO);
+    world.operator().process.start()?;
+    world.operator().wait_until_ready().await
+}
+
+/// However it was interrupted: one rollback, told once, to where it belongs.
+async fn ends_with_one_rollback(world: &World) -> Result<()> {
+    let rolled_back = world.reaches("checkout", "RolledBack").await?;
+    world.pods_are("checkout", "v1: 6/6, v2: 0/0").await?;
+    assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v1"]);
+    assert_eq!(world.history.rollbacks("checkout"), 1);
+    assert!(world.history.condemned("checkout", "v2"));
+    let end = world.deployment("checkout").await?;
+    assert_eq!((end.paused, end.hold), (false, None));
+    let incident = rolled_back.incident.unwrap_or_default();
+    assert_eq!(incident.condemned.and_then(|condemned| condemned.revision), Some(2));
+    assert_eq!(incident.outcome.as_deref(), Some("Recovered"));
+    let told = world.event("checkout", "RolledBack").await?;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("burn rate ") && told[0].contains(" errors in "), "{told:?}");
+    assert!(told[0].contains("rolled back revision 2 to 1"), "{told:?}");
+    assert_eq!(world.policy_events("checkout", "RolledBack").await?.len(), 1);
+    assert!(world.events("checkout", "BudgetViolation").await?.len() <= 1);
+    assert_eq!(world.event("checkout", "Recovered").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_before_the_decision_its_successor_decides() -> Result<()> {
+    let world = governed("killed-before").await?;
+    world.release("checkout", Release::new("v2").burning(100.0)).await?;
+    world.reaches("checkout", "Promoting").await?;
+    world.operator().process.kill()?;
+    assert!(!world.history.condemned("checkout", "v2"), "it was too late:\n{}", world.history);
+    start_again(&world).await?;
+    ends_with_one_rollback(&world).await?;
+    assert_eq!(world.events("checkout", "RolloutStarted").await?.len(), 1);
+    assert_eq!(world.events("checkout", "BudgetViolation").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_between_intent_and_patch_its_successor_goes_on_with_the_patch() -> Result<()> {
+    let world = governed("killed-between").await?;
+    world.release("checkout", Release::new("v2").burning(100.0)).await?;
+    world.path().takes(Duration::from_secs(1));
+    world.at_the_moment("v2 is condemned", |history| history.condemned("checkout", "v2")).await?;
+    world.operator().process.kill()?;
+    assert_eq!(world.deployment("checkout").await?.version, "v2", "it was too late");
+    start_again(&world).await?;
+    ends_with_one_rollback(&world).await
+}
+
+#[tokio::test]
+async fn killed_after_the_patch_its_successor_finds_it_done_and_tells() -> Result<()> {
+    let world = governed("killed-after").await?;
+    world.release("checkout", Release::new("v2").burning(100.0)).await?;
+    world.path().takes(Duration::from_secs(1));
+    world.at_the_moment("v1 is back", |history| history.rollbacks("checkout") == 1).await?;
+    world.operator().process.kill()?;
+    assert_eq!(world.events("checkout", "RolledBack").await?, [""; 0], "it was too late");
+    start_again(&world).await?;
+    ends_with_one_rollback(&world).await
+}
+
+/// From when this returns, the API server accepts no status of a policy of this scenario any more.
+async fn refuse_status_writes(world: &World) -> Result<()> {
+    let name = world.namespace.as_str();
+    let rule = json!({"apiGroups": ["errorbudget.dev"], "apiVersions": ["*"], "operations": ["UPDATE"],
+        "resources": ["errorbudgetpolicies/status"]});
+    let here = json!({"matchLabels": {"kubernetes.io/metadata.name": name}});
+    let policy = json!({"metadata": {"name": name}, "spec": {
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+        "validations": [{"expression": "false", "message": "not now"}],
+    }});
+    let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+    let create = PostParams::default();
+    Api::<Admission>::all(world.client()).create(&create, &serde_json::from_value(policy)?).await?;
+    Api::<Binding>::all(world.client()).create(&create, &serde_json::from_value(binding)?).await?;
+    let attempt = PatchParams { dry_run: true, ..PatchParams::default() };
+    world
+        .eventually("no status is accepted", PATIENCE, async || {
+            let patch = Patch::Merge(json!({"status": {"targets": 7}}));
+            Ok(world.policies().patch_status("checkout", &attempt, &patch).await.is_err())
+        })
+        .await
+}
+
+async fn accept_status_writes(world: &World) -> Result<()> {
+    let delete = DeleteParams::default();
+    Api::<Binding>::all(world.client()).delete(&world.namespace, &delete).await?;
+    Api::<Admission>::all(world.client()).delete(&world.namespace, &delete).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_after_it_told_and_before_it_noted_that_its_successor_does_not_tell_again() -> Result<()> {
+    let world = governed("killed-telling").await?;
+    world.release("checkout", Release::new("v2").burning(100.0)).await?;
+    world.reaches("checkout", "Promoting").await?;
+    refuse_status_writes(&world).await?;
+    let told = world.event("checkout", "RolledBack").await?;
+    world.operator().process.kill()?;
+    accept_status_writes(&world).await?;
+    assert_eq!(world.rollout("checkout").await?.phase, "Promoting", "of the rollback it could note nothing");
+    start_again(&world).await?;
+    ends_with_one_rollback(&world).await?;
+    assert_eq!(world.event("checkout", "RolledBack").await?, told);
+    assert_eq!(world.events("checkout", "RolloutStarted").await?.len(), 1);
+    Ok(())
+}

@@ -1,0 +1,431 @@
+//! A cluster with a governed service in it, in the words of the domain.
+
+mod history;
+mod operator;
+mod path;
+mod platform;
+mod release;
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use gatekeeper::api::ErrorBudgetPolicy;
+use gatekeeper::api::status::RolloutStatus;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testbed::cluster::Cluster;
+use testbed::fault_proxy::FaultProxy;
+use testbed::prometheus::PrometheusServer;
+use testbed::traffic::TrafficHandle;
+
+pub(crate) use history::{DeploymentView, History, ReplicaSetView};
+use operator::Installation;
+pub(crate) use operator::{Operator, PROGRAM};
+pub(crate) use path::Path;
+use platform::{Ground, Platform, shared};
+pub(crate) use release::{BUDGET, Policy, Release, Service};
+
+/// How long anything may take that takes seconds on an idle machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a scenario needs beside a namespace of its own with an operator that governs it.
+#[derive(Debug, Clone)]
+pub(crate) struct WorldOptions {
+    name: String,
+    own_cluster: bool,
+    own_prometheus: bool,
+    replicas: usize,
+    lease: Option<Duration>,
+    own_path: bool,
+    admission: bool,
+}
+
+impl WorldOptions {
+    /// The shared control plane, the shared Prometheus, and one replica of the operator. The name becomes that of the
+    /// namespace: it must be different in each scenario.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            own_cluster: false,
+            own_prometheus: false,
+            replicas: 1,
+            lease: None,
+            own_path: false,
+            admission: true,
+        }
+    }
+
+    /// A control plane (and a Prometheus) of its own, to break; the operator is installed for the whole cluster.
+    pub(crate) fn own_cluster(mut self) -> Self {
+        self.own_cluster = true;
+        self
+    }
+
+    /// A Prometheus of its own, to break.
+    pub(crate) fn own_prometheus(mut self) -> Self {
+        self.own_prometheus = true;
+        self
+    }
+
+    /// Without the chart's admission policies, as on a cluster whose API server does not serve them.
+    pub(crate) fn without_admission(mut self) -> Self {
+        self.admission = false;
+        self
+    }
+
+    /// So many replicas of the operator.
+    pub(crate) fn replicas(mut self, replicas: usize) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// A Lease of this length, in place of the operator's default.
+    pub(crate) fn lease(mut self, duration: Duration) -> Self {
+        self.lease = Some(duration);
+        self
+    }
+
+    /// Puts [`World::path`] between the operator and the API server.
+    pub(crate) fn own_path(mut self) -> Self {
+        self.own_path = true;
+        self
+    }
+}
+
+/// One scenario's world. Dropping it ends the operator and the traffic.
+pub(crate) struct World {
+    /// The operator's replicas, in the order of their start.
+    pub(crate) operators: Vec<Operator>,
+    /// Stands between the operator and Prometheus.
+    pub(crate) proxy: FaultProxy,
+    /// Every change of the namespace's Deployments and ReplicaSets.
+    pub(crate) history: History,
+    /// The namespace of the Deployments and policies.
+    pub(crate) namespace: String,
+    installation: Installation,
+    own_prometheus: Option<PrometheusServer>,
+    path: Option<Path>,
+    services: Mutex<BTreeMap<String, Service>>,
+    client: Client,
+    // Below everything that lives in it.
+    ground: Ground,
+    _folder: TempDir,
+}
+
+impl World {
+    /// Brings everything up and waits until the operator is ready.
+    pub(crate) async fn start(options: WorldOptions) -> Result<Self> {
+        let WorldOptions { name, own_cluster, own_prometheus, replicas, lease, own_path, admission } = options;
+        let ground =
+            if own_cluster { Ground::Own(Box::new(Platform::start().await?)) } else { Ground::Shared(shared()?) };
+        let client = ground.client().await?;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        namespaces.create(&PostParams::default(), &namespace).await.context("create the scenario's namespace")?;
+        let history = History::watch(&client, &name);
+
+        let own_prometheus = if own_prometheus { Some(ground.another_prometheus().await?) } else { None };
+        let prometheus = own_prometheus.as_ref().unwrap_or(&ground.prometheus);
+        let proxy = FaultProxy::start(prometheus.url()).await?;
+        let folder = TempDir::with_prefix("scenario-")?;
+        let watched = (!own_cluster).then_some(name.as_str());
+        let system = format!("{name}-system");
+        let mut installation =
+            Installation::install(&ground, &client, folder.path(), &system, watched, &proxy.url(), admission).await?;
+        if let Some(lease) = lease {
+            installation.add(&format!("--lease-duration={}s", lease.as_secs()));
+        }
+        let path = if own_path { Some(Path::to(ground.cluster.server()).await?) } else { None };
+        if let Some(path) = &path {
+            installation.reach_api_server_by(&path.url())?;
+        }
+        let mut world = Self {
+            operators: Vec::new(),
+            proxy,
+            history,
+            namespace: name,
+            installation,
+            own_prometheus,
+            path,
+            services: Mutex::default(),
+            client,
+            ground,
+            _folder: folder,
+        };
+        for _ in 0..replicas {
+            world.add_operator().await?;
+        }
+        Ok(world)
+    }
+
+    /// Starts one more replica of the operator.
+    pub(crate) async fn add_operator(&mut self) -> Result<()> {
+        let name = format!("operator-{}", self.operators.len() + 1);
+        self.operators.push(self.installation.start(&name).await?);
+        Ok(())
+    }
+
+    /// The operator's first replica.
+    pub(crate) fn operator(&self) -> &Operator {
+        &self.operators[0]
+    }
+
+    /// A client with all rights.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The control plane. Only [`WorldOptions::own_cluster`] makes it one that may be broken.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.ground.cluster
+    }
+
+    /// The Prometheus of [`WorldOptions::own_prometheus`].
+    ///
+    /// # Panics
+    /// When it was not asked for: the others' must not be broken.
+    pub(crate) fn prometheus(&self) -> &PrometheusServer {
+        self.own_prometheus.as_ref().expect("a scenario that breaks Prometheus asks for its own")
+    }
+
+    /// The operator's way to the API server.
+    ///
+    /// # Panics
+    /// When [`WorldOptions::own_path`] was not asked for.
+    pub(crate) fn path(&self) -> &Path {
+        self.path.as_ref().expect("a scenario that makes the way longer asks for one of its own")
+    }
+
+    /// The traffic of all scenarios: its methods take the namespace.
+    pub(crate) fn traffic(&self) -> TrafficHandle {
+        self.ground.traffic.handle()
+    }
+
+    /// Makes all pods of the service, of whatever version, burn this much in addition; `None` ends it.
+    pub(crate) fn outage(&self, service: &str, burn_rate: Option<f64>) {
+        self.traffic().set_outage(&self.namespace, service, burn_rate.map(|burn_rate| burn_rate * BUDGET));
+    }
+
+    /// Deploys a service for the first time, as `kubectl apply` does, and waits until all its pods serve and are scraped.
+    pub(crate) async fn deploy(&self, service: Service, release: Release) -> Result<()> {
+        let name = service.name.clone();
+        self.begin(service, release, |_| {}).await?;
+        self.complete(&name).await
+    }
+
+    /// Deploys a service for the first time, with a change of its manifest, and does not wait.
+    pub(crate) async fn begin(
+        &self,
+        service: Service,
+        release: Release,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<()> {
+        let name = service.name.clone();
+        self.register(service);
+        let mut manifest = self.manifest(&name, &release);
+        change(&mut manifest);
+        self.apply_as_its_owner_does(&name, &manifest).await
+    }
+
+    /// Makes a service known whose Deployment another tool brings.
+    pub(crate) fn register(&self, service: Service) {
+        self.traffic().set_rate(&self.namespace, &service.name, service.requests_per_second);
+        self.services.lock().expect("no test panics with the lock held").insert(service.name.clone(), service);
+    }
+
+    /// Releases another version with `kubectl apply` and does not wait.
+    pub(crate) async fn release(&self, service: &str, release: Release) -> Result<()> {
+        self.apply_as_its_owner_does(service, &self.manifest(service, &release)).await
+    }
+
+    async fn apply_as_its_owner_does(&self, service: &str, manifest: &Value) -> Result<()> {
+        match self.service(service).is_applied_server_side {
+            true => self.apply_server_side(manifest).await,
+            false => self.apply(manifest).await,
+        }
+    }
+
+    /// The Deployment's manifest with this release.
+    ///
+    /// # Panics
+    /// When the service was never deployed.
+    pub(crate) fn manifest(&self, service: &str, release: &Release) -> Value {
+        self.service(service).manifest(&self.namespace, release)
+    }
+
+    fn service(&self, name: &str) -> Service {
+        let services = self.services.lock().expect("no test panics with the lock held");
+        services.get(name).expect("a service that was deployed").clone()
+    }
+
+    /// Runs kubectl in the scenario's namespace and returns what it prints.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.cluster().kubectl(&[arguments, &["--namespace", &self.namespace]].concat()).await
+    }
+
+    /// An object with everything that the API server has of it.
+    pub(crate) async fn object(&self, kind: &str, name: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.kubectl(&["get", kind, name, "--output=json"]).await?)?)
+    }
+
+    /// `kubectl apply`, as most people do it: merged on the client's side.
+    pub(crate) async fn apply(&self, manifest: &Value) -> Result<()> {
+        self.cluster().kubectl_with_input(&["apply", "-f", "-"], &manifest.to_string()).await?;
+        Ok(())
+    }
+
+    /// `kubectl apply --server-side`, as most GitOps tools do it.
+    pub(crate) async fn apply_server_side(&self, manifest: &Value) -> Result<()> {
+        let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        self.cluster().kubectl_with_input(&arguments, &manifest.to_string()).await?;
+        Ok(())
+    }
+
+    /// Creates or changes a policy and waits until the operator has taken notice of each Deployment in the namespace, and
+    /// has asked what is left of the error budget.
+    pub(crate) async fn govern(&self, policy: Policy) -> Result<()> {
+        self.apply(&policy.manifest(&self.namespace)).await?;
+        self.eventually("the policy is Ready and its gate is known", PATIENCE, async || {
+            let policy = self.policies().get(&policy.name).await?;
+            let conditions = policy.status.unwrap_or_default().conditions;
+            let current = |of: &str| {
+                let of = conditions.iter().find(|condition| condition.type_ == of)?;
+                Some(of.status.clone()).filter(|_| of.observed_generation == policy.metadata.generation)
+            };
+            Ok(current("Ready").as_deref() == Some("True") && current("GateOpen").is_some())
+        })
+        .await
+    }
+
+    /// A service of this version that serves, was scraped, and is governed by this policy, with its version as the
+    /// stable one: where most scenarios begin.
+    pub(crate) async fn governed(&self, service: Service, release: Release, policy: Policy) -> Result<()> {
+        let name = service.name.clone();
+        self.deploy(service, release).await?;
+        self.govern(policy).await?;
+        self.reaches(&name, "Succeeded").await?;
+        Ok(())
+    }
+
+    /// Patches the Deployment with a JSON merge patch.
+    pub(crate) async fn patch(&self, service: &str, patch: Value) -> Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client(), &self.namespace);
+        deployments.patch(service, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Releases another version in one request of no length: for what has to happen at an exact moment.
+    pub(crate) async fn release_at_once(&self, service: &str, release: &Release) -> Result<()> {
+        let template = self.manifest(service, release)["spec"]["template"].clone();
+        let replace = json!([{"op": "replace", "path": "/spec/template", "value": template}]);
+        let deployments: Api<Deployment> = Api::namespaced(self.client(), &self.namespace);
+        let patch = Patch::Json::<()>(serde_json::from_value(replace)?);
+        deployments.patch(service, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// Patches the policy with a JSON merge patch.
+    pub(crate) async fn patch_policy(&self, policy: &str, patch: Value) -> Result<()> {
+        self.policies().patch(policy, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// The policies of the namespace.
+    pub(crate) fn policies(&self) -> Api<ErrorBudgetPolicy> {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    /// What the policy of the same name as the service says of its rollout; the default when it says nothing yet.
+    pub(crate) async fn rollout(&self, service: &str) -> Result<RolloutStatus> {
+        let status = self.policies().get(service).await?.status.unwrap_or_default();
+        Ok(status.rollouts.get(service).cloned().unwrap_or_default())
+    }
+
+    /// The Deployment as it is.
+    pub(crate) async fn deployment(&self, service: &str) -> Result<DeploymentView> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client(), &self.namespace);
+        Ok(DeploymentView::from(&deployments.get(service).await?))
+    }
+
+    /// The Deployment's ReplicaSets, oldest revision first.
+    pub(crate) async fn replica_sets(&self, service: &str) -> Result<Vec<ReplicaSetView>> {
+        let replica_sets: Api<ReplicaSet> = Api::namespaced(self.client(), &self.namespace);
+        let listed = replica_sets.list(&ListParams::default()).await?;
+        let mut views: Vec<_> = listed.items.iter().map(ReplicaSetView::from).collect();
+        views.retain(|view| view.deployment == service);
+        views.sort_by_key(|view| view.revision);
+        Ok(views)
+    }
+
+    /// How many pods each version is told to have, and how many are Ready: `v1: 10/10, v2: 0/0`, by name of version.
+    pub(crate) async fn pods(&self, service: &str) -> Result<String> {
+        let mut sets = self.replica_sets(service).await?;
+        sets.sort_by(|a, b| a.version.cmp(&b.version));
+        let lines: Vec<_> = sets.iter().map(|set| format!("{}: {}/{}", set.version, set.ready, set.desired)).collect();
+        Ok(lines.join(", "))
+    }
+
+    /// How many pods each version is told to have: `v1: 7, v2: 4`, by name of version.
+    pub(crate) async fn shares(&self, service: &str) -> Result<String> {
+        let mut sets = self.replica_sets(service).await?;
+        sets.sort_by(|a, b| a.version.cmp(&b.version));
+        let lines: Vec<_> = sets.iter().map(|set| format!("{}: {}", set.version, set.desired)).collect();
+        Ok(lines.join(", "))
+    }
+
+    /// The notes of the Events with this reason on the Deployment, oldest first.
+    pub(crate) async fn events(&self, service: &str, reason: &str) -> Result<Vec<String>> {
+        self.notes("Deployment", service, reason).await
+    }
+
+    /// The notes of the Events with this reason on the policy, oldest first.
+    pub(crate) async fn policy_events(&self, policy: &str, reason: &str) -> Result<Vec<String>> {
+        self.notes("ErrorBudgetPolicy", policy, reason).await
+    }
+
+    async fn notes(&self, kind: &str, name: &str, reason: &str) -> Result<Vec<String>> {
+        let events: Api<Event> = Api::namespaced(self.client(), &self.namespace);
+        let mut listed = events.list(&ListParams::default()).await?.items;
+        listed.retain(|event| {
+            let about = event.regarding.clone().unwrap_or_default();
+            about.kind.as_deref() == Some(kind)
+                && about.name.as_deref() == Some(name)
+                && event.reason.as_deref() == Some(reason)
+        });
+        listed.sort_by_key(|event| (event.event_time.clone().map(|time| time.0), event.name_any()));
+        Ok(listed.into_iter().filter_map(|event| event.note).collect())
+    }
+
+    /// Looks that the operator has taken so far, with and without evidence.
+    pub(crate) async fn looks(&self) -> Result<f64> {
+        let mut looks = 0.0;
+        for operator in self.operators.iter().filter(|operator| operator.process.is_running()) {
+            looks += operator.metric("looks_total", &[]).await?;
+        }
+        Ok(looks)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // An assertion failed; what waits tells its own story.
+            eprintln!("what happened in {}:\n{}", self.namespace, self.history);
+            for operator in &self.operators {
+                eprintln!("{}:\n{}", operator.process.log().display(), operator.process.log_tail());
+            }
+        }
+        let services = self.services.lock().map(|services| services.clone()).unwrap_or_default();
+        for service in services.keys() {
+            self.traffic().remove(&self.namespace, service);
+        }
+    }
+}

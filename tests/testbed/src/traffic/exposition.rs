@@ -1,0 +1,128 @@
+//! The counters as a Prometheus client library would expose them.
+
+use std::fmt::Write;
+
+use super::fleet::Fleet;
+use super::latency::BOUNDS_SECONDS;
+use super::simulation::Counters;
+
+/// Content type of the Prometheus text format.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Renders all counters in the Prometheus text format.
+///
+/// The series of code 200 is there from the beginning, that of code 500 from the first error, as in
+/// exporters that create a labelled child when it is first used.
+pub(super) fn render(fleet: &Fleet, histograms: bool) -> String {
+    let mut text = String::new();
+    write_all(&mut text, fleet, histograms).expect("a String takes all that is written to it");
+    text
+}
+
+fn write_all(text: &mut String, fleet: &Fleet, histograms: bool) -> std::fmt::Result {
+    text.push_str("# HELP http_requests_total Requests answered.\n");
+    text.push_str("# TYPE http_requests_total counter\n");
+    for (namespace, pod, counters) in fleet.counters() {
+        write_requests(text, namespace, pod, "200", counters.successes)?;
+        if counters.errors > 0 {
+            write_requests(text, namespace, pod, "500", counters.errors)?;
+        }
+    }
+    if histograms {
+        text.push_str("# HELP http_request_duration_seconds Time to answer a request.\n");
+        text.push_str("# TYPE http_request_duration_seconds histogram\n");
+        for (namespace, pod, counters) in fleet.counters() {
+            write_latencies(text, namespace, pod, counters)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_requests(text: &mut String, namespace: &str, pod: &str, code: &str, count: u64) -> std::fmt::Result {
+    writeln!(text, r#"http_requests_total{{namespace="{namespace}",pod="{pod}",code="{code}",method="GET"}} {count}"#)
+}
+
+fn write_latencies(text: &mut String, namespace: &str, pod: &str, counters: &Counters) -> std::fmt::Result {
+    let metric = "http_request_duration_seconds";
+    let labels = format!(r#"namespace="{namespace}",pod="{pod}""#);
+    let latencies = &counters.latencies;
+    let mut cumulated = 0;
+    for (bound, count) in BOUNDS_SECONDS.iter().zip(&latencies.counts) {
+        cumulated += count;
+        writeln!(text, r#"{metric}_bucket{{{labels},le="{bound}"}} {cumulated}"#)?;
+    }
+    let count: u64 = latencies.counts.iter().sum();
+    writeln!(text, r#"{metric}_bucket{{{labels},le="+Inf"}} {count}"#)?;
+    writeln!(text, "{metric}_sum{{{labels}}} {}", latencies.sum_seconds)?;
+    writeln!(text, "{metric}_count{{{labels}}} {count}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::behaviour::PodBehaviour;
+    use super::super::fleet::{DeploymentKey, PodView};
+    use super::*;
+
+    fn fleet(error_ratio: f64) -> Fleet {
+        let mut fleet = Fleet::new(1);
+        let deployment = DeploymentKey::new("shop", "cart");
+        fleet.set_rate(deployment.clone(), 100.0);
+        fleet.observe(PodView {
+            deployment,
+            name: "cart-1".to_owned(),
+            uid: "1".to_owned(),
+            ready: true,
+            behaviour: PodBehaviour::failing(error_ratio),
+        });
+        fleet
+    }
+
+    fn value(text: &str, series: &str) -> f64 {
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+            .unwrap_or_else(|| panic!("{series} is missing in\n{text}"))
+    }
+
+    #[test]
+    fn a_new_pod_shows_zero_successes_and_no_series_of_errors() {
+        let text = render(&fleet(1.0), true);
+        let ok = r#"http_requests_total{namespace="shop",pod="cart-1",code="200",method="GET"}"#;
+        assert_eq!(value(&text, ok), 0.0);
+        assert!(!text.contains(r#"code="500""#));
+    }
+
+    #[test]
+    fn the_series_of_errors_appears_with_the_first_error() {
+        let mut fleet = fleet(1.0);
+        fleet.advance(Duration::from_secs(10));
+        let text = render(&fleet, true);
+        let failed = r#"http_requests_total{namespace="shop",pod="cart-1",code="500",method="GET"}"#;
+        assert!(value(&text, failed) > 800.0);
+    }
+
+    #[test]
+    fn histogram_buckets_are_cumulative_and_end_with_the_count() {
+        let mut fleet = fleet(0.0);
+        fleet.advance(Duration::from_secs(100));
+        let text = render(&fleet, true);
+        let labels = r#"{namespace="shop",pod="cart-1""#;
+        let buckets: Vec<f64> = text
+            .lines()
+            .filter(|line| line.contains("_bucket"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert_eq!(buckets.len(), BOUNDS_SECONDS.len() + 1);
+        assert!(buckets.is_sorted());
+        let count = value(&text, &format!("http_request_duration_seconds_count{labels}}}"));
+        assert_eq!(buckets.last(), Some(&count));
+        let sum = value(&text, &format!("http_request_duration_seconds_sum{labels}}}"));
+        assert!((sum / count / 0.0453 - 1.0).abs() < 0.1, "mean {}", sum / count);
+    }
+
+    #[test]
+    fn histograms_can_be_left_out() {
+        assert!(!render(&fleet(0.0), false).contains("duration"));
+    }
+}
