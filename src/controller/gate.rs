@@ -26,7 +26,7 @@ use crate::decide::announcement::{Announcement, EventReason};
 use crate::decide::budget::Gate;
 use crate::decide::state::Phase;
 use crate::measure::budget::Ask;
-use crate::policy::PolicyKey;
+use crate::policy::{Policy, PolicyKey};
 use crate::record::status::Urgency;
 use crate::watch::rollout::DeploymentKey;
 use report::Report;
@@ -153,11 +153,13 @@ impl Drop for Busy {
 type Due = (Arc<InForce>, Vec<DeploymentKey>);
 
 impl Context {
-    /// The gate of a Deployment that this policy governs. One that was not asked for yet soon is.
-    pub(super) fn gate_of(&self, policy: &PolicyKey, deployment: &DeploymentKey) -> Gate {
+    /// The gate of a Deployment that this policy governs. One that was not asked for yet soon is, and so is every one of a
+    /// policy that has changed since: what its former words said of the budget may be wrong by now.
+    pub(super) fn gate_of(&self, policy: &Policy, deployment: &DeploymentKey) -> Gate {
         let mut policies = self.gates.policies();
-        let Some(entry) = policies.get_mut(policy) else { return Gate::NotAsked };
-        match entry.standing.gate(&deployment.name) {
+        let Some(entry) = policies.get_mut(&policy.key) else { return Gate::NotAsked };
+        let is_current = entry.generation == policy.generation;
+        match entry.standing.gate(&deployment.name).filter(|_| is_current) {
             Some(gate) => gate.clone(),
             None => {
                 entry.next = entry.next.min(entry.last + SOONEST);
@@ -240,9 +242,13 @@ impl Context {
             }
             let entry =
                 policies.entry(key.clone()).or_insert_with(|| Entry::new(&policy.policy.uid, &status, asked.began));
-            entry.generation = policy.policy.generation;
+            let was_changed = std::mem::replace(&mut entry.generation, policy.policy.generation) != entry.generation;
             (entry.next, entry.last) = (next, asked.began);
-            let changes = entry.standing.take_in(policy, names, asked);
+            let mut changes = entry.standing.take_in(policy, names, asked);
+            if was_changed {
+                // Until now none of them had a gate, see `gate_of`.
+                changes.other = entry.standing.deployments().keys().cloned().collect();
+            }
             let report = Report::of(&policy.policy, &entry.standing);
             (changes, report.clone(), entry.told.replace(report))
         };

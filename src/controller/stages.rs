@@ -88,7 +88,7 @@ impl Context {
         self.measure(key, view, &facts, tracked, &policy).await?;
         let judgement = judgement(tracked.measured.as_ref(), &policy.policy);
 
-        let gate = self.gate_of(&policy.policy.key, key);
+        let gate = self.gate_of(&policy.policy, key);
         let trouble = tracked.stability.trouble(&facts, now);
         let input = Input {
             policy: &policy.policy.key.name,

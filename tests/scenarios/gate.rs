@@ -13,19 +13,6 @@ fn policy(service: &str) -> Policy {
 }
 
 impl World {
-    async fn status(&self, policy: &str) -> Result<ErrorBudgetPolicyStatus> {
-        Ok(self.policies().get(policy).await?.status.unwrap_or_default())
-    }
-
-    /// Waits until the gate of the policy is this.
-    async fn gate_is(&self, policy: &str, gate: &str) -> Result<ErrorBudgetPolicyStatus> {
-        self.eventually(&format!("the gate of {policy} is {gate}"), PATIENCE, async || {
-            Ok(self.status(policy).await?.gate.as_deref() == Some(gate))
-        })
-        .await?;
-        self.status(policy).await
-    }
-
     /// Waits as pipelines do.
     async fn wait_for_gate(&self, policy: &str, status: &str) -> Result<()> {
         let condition = format!("--for=condition=GateOpen={status}");

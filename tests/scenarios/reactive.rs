@@ -49,6 +49,7 @@ async fn what_came_too_early_is_taken_back_when_the_gate_is_closed() -> Result<(
         "budgetFrom": {"remaining": "recorded_nowhere"},
     }]}});
     world.patch_policy("checkout", nowhere).await?;
+    world.gate_is("checkout", "Unknown").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     let held = world.is_because("checkout", "BudgetUnknown").await?;
     assert_eq!(held.phase, "Validating");

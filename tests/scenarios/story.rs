@@ -44,7 +44,7 @@ async fn kubectl_describe_tells_a_rollback_from_beginning_to_end() -> Result<()>
         "errorbudget.dev/gatekeeper checkout: burn rate ",
         " exceeds 1.0x; ",
         "; a release within its budget would show this in fewer than 1 of ",
-        "; rolled back revision 2 to 1 in 0.",
+        "; rolled back revision 2 to 1 in ",
         "checkout: green again on revision 1, ",
         " s after the decision: ",
     ];
@@ -59,7 +59,7 @@ async fn kubectl_describe_tells_a_rollback_from_beginning_to_end() -> Result<()>
         "Normal RolloutStarted",
         "Warning BudgetViolation",
         "errorbudget.dev/gatekeeper burn rate ",
-        "; rolled back revision 2 to 1 in 0.",
+        "; rolled back revision 2 to 1 in ",
         "green again on revision 1, ",
     ];
     describe_says(&world, "deployment", &deployment).await?;

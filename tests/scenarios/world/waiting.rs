@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use gatekeeper::api::ErrorBudgetPolicyStatus;
 use gatekeeper::api::status::RolloutStatus;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -58,6 +59,20 @@ impl World {
         self.eventually(&format!("{} leads", operator.process.name()), PATIENCE, async || operator.leads().await)
             .await?;
         Ok(began.elapsed())
+    }
+
+    /// What status says of the policy.
+    pub(crate) async fn status(&self, policy: &str) -> Result<ErrorBudgetPolicyStatus> {
+        Ok(self.policies().get(policy).await?.status.unwrap_or_default())
+    }
+
+    /// Waits until the gate of the policy is this.
+    pub(crate) async fn gate_is(&self, policy: &str, gate: &str) -> Result<ErrorBudgetPolicyStatus> {
+        self.eventually(&format!("the gate of {policy} is {gate}"), PATIENCE, async || {
+            Ok(self.status(policy).await?.gate.as_deref() == Some(gate))
+        })
+        .await?;
+        self.status(policy).await
     }
 
     /// Waits until the service's rollout is in this phase.
