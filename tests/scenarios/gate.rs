@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use gatekeeper::api::ErrorBudgetPolicyStatus;
 use serde_json::{Value, json};
 
 use crate::world::{PATIENCE, PROGRAM, Policy, Release, Service, World, WorldOptions};
