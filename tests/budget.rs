@@ -124,7 +124,7 @@ fn ask(source: Source, deployments: &[&str]) -> Ask {
 
 fn indicator() -> anyhow::Result<Indicator> {
     let errors = Selector::parse(r#"http_requests_total{code=~"5.."}"#, "shop")?;
-    Ok(Indicator { errors, total: Selector::parse("http_requests_total", "shop")? })
+    Ok(Indicator::Ratio { errors, total: Selector::parse("http_requests_total", "shop")? })
 }
 
 fn recorded(text: &str) -> anyhow::Result<Recorded> {

@@ -184,7 +184,7 @@ fn subject(namespace: &str, canary: PodGroup, objectives: Vec<Indicator>) -> Sub
 
 fn indicator(errors: &str, total: &str) -> anyhow::Result<Indicator> {
     // No selector names a namespace here, so that any will do.
-    Ok(Indicator { errors: Selector::parse(errors, "any")?, total: Selector::parse(total, "any")? })
+    Ok(Indicator::Ratio { errors: Selector::parse(errors, "any")?, total: Selector::parse(total, "any")? })
 }
 
 /// A running sampler.

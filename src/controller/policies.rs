@@ -135,7 +135,7 @@ fn in_force(view: &PolicyView, config: &OperatorConfig) -> Result<InForce, NotIn
         let counter = |field, text: &str| Selector::parse(text, namespace).map_err(|error| invalid(field, error));
         let recorded = |field, text: &str| Recorded::parse(text, namespace).map_err(|error| invalid(field, error));
         let policy::Indicator::Ratio { errors, total } = &objective.indicator;
-        let indicator = Indicator {
+        let indicator = Indicator::Ratio {
             errors: counter("indicator.ratio.errors", errors)?,
             total: counter("indicator.ratio.total", total)?,
         };

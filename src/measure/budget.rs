@@ -242,23 +242,18 @@ fn found(ask: &Ask, answers: &Answers, reaches: &HashMap<Question, Reach>, now: 
             Ok(Found::All(counts(of(errors)?, of(total)?, total.as_str(), ask.window, None)))
         }
         Source::Together(indicator) => {
-            let of = |selector| series(answers, &Question::increase(ask, selector)).map(sum);
+            let of = |question| series(answers, &question).map(sum);
+            let (errors, total) = (of(Question::errors(ask, indicator))?, of(Question::total(ask, indicator))?);
             let span = span(ask, indicator, reaches, "", now);
-            Ok(Found::All(counts(
-                of(&indicator.errors)?,
-                of(&indicator.total)?,
-                indicator.total.as_str(),
-                ask.window,
-                span,
-            )))
+            Ok(Found::All(counts(errors, total, indicator.total(), ask.window, span)))
         }
         Source::Each(indicator) => {
-            let by_deployment = |selector| {
-                let series = series(answers, &Question::increase(ask, selector))?;
+            let by_deployment = |question| {
+                let series = series(answers, &question)?;
                 Ok::<_, Failure>(series.iter().filter_map(|one| Some((one.deployment.as_str(), value(one)?))).collect())
             };
-            let errors: HashMap<&str, f64> = by_deployment(&indicator.errors)?;
-            let total: HashMap<&str, f64> = by_deployment(&indicator.total)?;
+            let errors: HashMap<&str, f64> = by_deployment(Question::errors(ask, indicator))?;
+            let total: HashMap<&str, f64> = by_deployment(Question::total(ask, indicator))?;
             let one = |name: &String| {
                 let spent = if is_cut(name) {
                     Spent::Nothing(format!(
@@ -269,7 +264,7 @@ fn found(ask: &Ask, answers: &Answers, reaches: &HashMap<Question, Reach>, now: 
                 } else {
                     let of = |counted: &HashMap<&str, f64>| counted.get(name.as_str()).copied();
                     let span = span(ask, indicator, reaches, name, now);
-                    counts(of(&errors), of(&total), indicator.total.as_str(), ask.window, span)
+                    counts(of(&errors), of(&total), indicator.total(), ask.window, span)
                 };
                 (name.clone(), spent)
             };
@@ -324,7 +319,7 @@ fn span(
     deployment: &str,
     now: Timestamp,
 ) -> Option<Duration> {
-    let oldest = reaches.get(&Question::reach(ask, &indicator.total))?.oldest.as_ref()?;
+    let oldest = reaches.get(&Question::reach(ask, indicator))?.oldest.as_ref()?;
     let step = step_of(ask.window);
     let reach = match oldest.get(deployment) {
         Some(oldest) => {

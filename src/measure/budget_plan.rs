@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::budget::{Ask, Source, is_cut};
 use super::pods;
 use super::promql::{Recorded, Selector};
+use super::subject::Indicator;
 
 /// How many Deployments one query asks for at most, as for looks.
 const DEPLOYMENTS_A_QUERY: usize = super::grouping::ROLLOUTS_A_QUERY;
@@ -39,14 +40,28 @@ struct Pods {
 }
 
 impl Question {
-    /// The increase of the counters of an ask's Deployments.
-    pub(super) fn increase(ask: &Ask, selector: &Selector) -> Self {
-        Self { endpoint: ask.endpoint.clone(), what: What::Increase(Pods::of(ask, selector)) }
+    /// Bad requests of an ask's Deployments.
+    pub(super) fn errors(ask: &Ask, indicator: &Indicator) -> Self {
+        match indicator {
+            Indicator::Ratio { errors, .. } => Self::increase(ask, errors),
+        }
     }
 
-    /// How far they reach back.
-    pub(super) fn reach(ask: &Ask, selector: &Selector) -> Self {
-        Self { endpoint: ask.endpoint.clone(), what: What::Reach(Pods::of(ask, selector)) }
+    /// All their requests.
+    pub(super) fn total(ask: &Ask, indicator: &Indicator) -> Self {
+        match indicator {
+            Indicator::Ratio { total, .. } => Self::increase(ask, total),
+        }
+    }
+
+    /// How far what counts them reaches back.
+    pub(super) fn reach(ask: &Ask, indicator: &Indicator) -> Self {
+        let Indicator::Ratio { total, .. } = indicator;
+        Self { endpoint: ask.endpoint.clone(), what: What::Reach(Pods::of(ask, total)) }
+    }
+
+    fn increase(ask: &Ask, selector: &Selector) -> Self {
+        Self { endpoint: ask.endpoint.clone(), what: What::Increase(Pods::of(ask, selector)) }
     }
 
     /// A recorded series, as it is.
@@ -133,9 +148,9 @@ impl Plan {
         for ask in asks {
             match &ask.source {
                 Source::Each(indicator) | Source::Together(indicator) => {
-                    plan.add(ask, Question::increase(ask, &indicator.errors));
-                    plan.add(ask, Question::increase(ask, &indicator.total));
-                    plan.add(ask, Question::reach(ask, &indicator.total));
+                    plan.add(ask, Question::errors(ask, indicator));
+                    plan.add(ask, Question::total(ask, indicator));
+                    plan.add(ask, Question::reach(ask, indicator));
                 }
                 Source::Remaining(selector) => plan.add(ask, Question::recorded(ask, selector)),
                 Source::Increase { errors, total } => {

@@ -1,11 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::subject::Indicator;
 use super::*;
 
 fn indicator() -> Indicator {
     let parse = |text| Selector::parse(text, "shop").unwrap();
-    Indicator { errors: parse(r#"http_requests_total{code=~"5.."}"#), total: parse("http_requests_total") }
+    Indicator::Ratio { errors: parse(r#"http_requests_total{code=~"5.."}"#), total: parse("http_requests_total") }
 }
 
 fn ask(source: Source, deployments: &[&str]) -> Ask {

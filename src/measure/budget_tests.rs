@@ -60,7 +60,7 @@ fn ask(source: Source, deployments: &[&str]) -> Ask {
 
 fn counters() -> Indicator {
     let parse = |text| Selector::parse(text, "shop").unwrap();
-    Indicator { errors: parse("bad_total"), total: parse("all_total") }
+    Indicator::Ratio { errors: parse("bad_total"), total: parse("all_total") }
 }
 
 fn budgets(answers: Vec<(&'static str, Result<Vec<Series>, Failure>)>) -> (Budgets<Fake>, Arc<Fake>) {

@@ -32,10 +32,21 @@ pub(super) struct Question {
 }
 
 impl Question {
-    fn of(indicator: &Indicator) -> [Self; 3] {
-        let Indicator { errors, total } = indicator;
-        [(What::Count, errors), (What::Count, total), (What::Taken, total)]
-            .map(|(what, selector)| Self { what, selector: selector.clone() })
+    /// All that is asked for an indicator.
+    fn of(indicator: &Indicator) -> Vec<Self> {
+        match indicator {
+            Indicator::Ratio { errors, total } => {
+                vec![Self::count(errors), Self::count(total), Self::taken(total)]
+            }
+        }
+    }
+
+    fn count(selector: &Selector) -> Self {
+        Self { what: What::Count, selector: selector.clone() }
+    }
+
+    fn taken(selector: &Selector) -> Self {
+        Self { what: What::Taken, selector: selector.clone() }
     }
 
     fn text(&self, narrowed: &str) -> String {
@@ -135,7 +146,13 @@ impl Answers {
         if let Some(failure) = self.failure(indicator) {
             return Err(failure.clone());
         }
-        let [errors, total, taken] = Question::of(indicator).map(|question| self.0.get(&question)?.as_ref().ok());
+        let answer = |question: &Question| self.0.get(question)?.as_ref().ok();
+        let [errors, total, taken] = match indicator {
+            Indicator::Ratio { errors, total } => {
+                [Question::count(errors), Question::count(total), Question::taken(total)]
+            }
+        }
+        .map(|question| answer(&question));
         let mut by_time = HashMap::<i64, Samples>::new();
         for (pod, points) in total.into_iter().flatten() {
             let Some(side) = subject.side(pod) else { continue };

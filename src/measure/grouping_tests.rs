@@ -8,7 +8,7 @@ use crate::measure::look::Missing;
 use crate::watch::rollout::DeploymentKey;
 
 fn indicator(errors: &str, total: &str) -> Indicator {
-    Indicator { errors: Selector::parse(errors, "any").unwrap(), total: Selector::parse(total, "any").unwrap() }
+    Indicator::Ratio { errors: Selector::parse(errors, "any").unwrap(), total: Selector::parse(total, "any").unwrap() }
 }
 
 fn subject(namespace: &str, deployment: &str) -> Subject {

@@ -126,7 +126,7 @@ fn subject(deployment: &str) -> Subject {
         key: key(deployment),
         endpoint: "default".to_owned(),
         look_interval: Duration::from_secs(10),
-        objectives: vec![Indicator { errors: selector("requests{code=~\"5..\"}"), total: selector("requests") }],
+        objectives: vec![Indicator::Ratio { errors: selector("requests{code=~\"5..\"}"), total: selector("requests") }],
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
         since: Timestamp::from_millisecond(START).unwrap(),
@@ -342,7 +342,7 @@ async fn one_objective_that_cannot_be_read_does_not_stop_the_others_for_good() {
     let (sampler, _woken, _task) = start(&[("default", &fake)]);
     let broken = Selector::parse("broken", "shop").unwrap();
     let mut two = subject("web");
-    two.objectives.push(Indicator { errors: broken.clone(), total: broken });
+    two.objectives.push(Indicator::Ratio { errors: broken.clone(), total: broken });
     sampler.register(two).unwrap();
     run_for(41).await;
     let scrapes = sampler.take(&key("web"));

@@ -9,13 +9,26 @@ use super::promql::Selector;
 use super::scrape::Side;
 use crate::watch::rollout::DeploymentKey;
 
-/// The two counters of an objective.
+/// What an objective reads, with its selectors parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Indicator {
-    /// Counts bad requests.
-    pub errors: Selector,
-    /// Counts all requests.
-    pub total: Selector,
+pub enum Indicator {
+    /// Two counters that each pod exports.
+    Ratio {
+        /// Counts bad requests.
+        errors: Selector,
+        /// Counts all requests.
+        total: Selector,
+    },
+}
+
+impl Indicator {
+    /// What all requests are counted by, as messages name it.
+    #[must_use]
+    pub fn total(&self) -> &str {
+        match self {
+            Self::Ratio { total, .. } => total.as_str(),
+        }
+    }
 }
 
 /// What to read of one rollout.
