@@ -8,9 +8,9 @@ use kube::Resource;
 
 use crate::config::OperatorConfig;
 use crate::measure::budget::Source;
-use crate::measure::promql::{InvalidSelector, Recorded, Selector};
+use crate::measure::reads::Reads;
 use crate::measure::subject::Indicator;
-use crate::policy::{self, BudgetScope, BudgetSource, Policy, PolicyKey, govern};
+use crate::policy::{Policy, PolicyKey, govern};
 use crate::watch::rollout::DeploymentKey;
 use crate::watch::{PolicyView, Unusable};
 
@@ -126,31 +126,15 @@ fn in_force(view: &PolicyView, config: &OperatorConfig) -> Result<InForce, NotIn
         Unusable::Invalid(_) => refuse("Invalid", unusable.to_string()),
     })?;
     config.endpoint(&policy.prometheus).map_err(|error| refuse("UnknownPrometheus", error.to_string()))?;
-    let namespace = &policy.key.namespace;
     let (mut indicators, mut budgets) = (Vec::new(), Vec::new());
     for objective in &policy.objectives {
-        let invalid = |field: &str, error: InvalidSelector| {
-            refuse("InvalidIndicator", format!("objective {}: {field}: {error}", objective.name))
-        };
-        let counter = |field, text: &str| Selector::parse(text, namespace).map_err(|error| invalid(field, error));
-        let recorded = |field, text: &str| Recorded::parse(text, namespace).map_err(|error| invalid(field, error));
-        let policy::Indicator::Ratio { errors, total } = &objective.indicator;
-        let indicator = Indicator::Ratio {
-            errors: counter("indicator.ratio.errors", errors)?,
-            total: counter("indicator.ratio.total", total)?,
-        };
-        budgets.push(match (&objective.budget_from, policy.gate.scope) {
-            (Some(BudgetSource::Remaining(selector)), _) => {
-                Source::Remaining(recorded("budgetFrom.remaining", selector)?)
-            }
-            (Some(BudgetSource::Increase { errors, total }), _) => Source::Increase {
-                errors: recorded("budgetFrom.increase.errors", errors)?,
-                total: recorded("budgetFrom.increase.total", total)?,
-            },
-            (None, BudgetScope::PerDeployment) => Source::Each(indicator.clone()),
-            (None, BudgetScope::Shared) => Source::Together(indicator.clone()),
-        });
-        indicators.push(indicator);
+        let reads = Reads::of(objective, policy).map_err(|invalid| {
+            // One is told at a time; whoever wants all of them asks `lint`.
+            let first = invalid.first().map_or_else(String::new, ToString::to_string);
+            refuse("InvalidIndicator", format!("objective {}: {first}", objective.name))
+        })?;
+        indicators.push(reads.indicator);
+        budgets.push(reads.budget);
     }
     let objectives = policy.objectives.iter().map(|objective| objective.name.clone()).collect();
     Ok(InForce { policy: Arc::clone(policy), indicators, budgets, objectives, reference: view.object_ref(&()) })

@@ -1,7 +1,8 @@
 //! Prometheus in: raw counters become looks.
 //!
 //! [`sampler`] asks, through a [`client`], what [`promql`] printed for the pods that [`pods`] names; [`ledger`] turns what it
-//! brings into the [`look`]s that the decision is made from. [`budget`] asks what is left of error budgets. Text and sums are pure; only client and sampler wait.
+//! brings into the [`look`]s that the decision is made from. [`reads`] parses what a policy's objectives name.
+//! [`budget`] asks what is left of error budgets. Text and sums are pure; only client and sampler wait.
 
 mod answer;
 pub mod budget;
@@ -12,6 +13,7 @@ pub mod ledger;
 pub mod look;
 pub mod pods;
 pub mod promql;
+pub mod reads;
 pub mod sampler;
 pub mod scrape;
 pub mod subject;

@@ -1,0 +1,58 @@
+//! What the objectives of a policy read: their selectors, parsed for the namespace of the policy.
+
+use super::budget::Source;
+use super::promql::{InvalidSelector, Recorded, Selector};
+use super::subject::Indicator;
+use crate::policy::{self, BudgetScope, BudgetSource, Objective, Policy};
+
+/// What one objective reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reads {
+    /// The counters that looks are made of.
+    pub indicator: Indicator,
+    /// Where its budget is found.
+    pub budget: Source,
+}
+
+/// A field of an objective that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidField {
+    /// The field's path below the objective.
+    pub field: &'static str,
+    /// What is wrong with it and what to write instead.
+    pub problem: InvalidSelector,
+}
+
+impl Reads {
+    /// What this objective of this policy reads.
+    ///
+    /// # Errors
+    /// All of its fields that cannot be read; never empty.
+    pub fn of(objective: &Objective, policy: &Policy) -> Result<Self, Vec<InvalidField>> {
+        let namespace = &policy.key.namespace;
+        let mut invalid = Vec::new();
+        let mut note = |field, problem| invalid.push(InvalidField { field, problem });
+        let policy::Indicator::Ratio { errors, total } = &objective.indicator;
+        let mut counter = |field, text: &str| Selector::parse(text, namespace).map_err(|error| note(field, error)).ok();
+        let indicator = (counter("indicator.ratio.errors", errors), counter("indicator.ratio.total", total));
+        let mut recorded =
+            |field, text: &str| Recorded::parse(text, namespace).map_err(|error| note(field, error)).ok();
+        let from = objective.budget_from.as_ref().map(|from| match from {
+            BudgetSource::Remaining(selector) => recorded("budgetFrom.remaining", selector).map(Source::Remaining),
+            BudgetSource::Increase { errors, total } => {
+                let (errors, total) =
+                    (recorded("budgetFrom.increase.errors", errors), recorded("budgetFrom.increase.total", total));
+                errors.zip(total).map(|(errors, total)| Source::Increase { errors, total })
+            }
+        });
+        let (Some(errors), Some(total)) = indicator else { return Err(invalid) };
+        let indicator = Indicator::Ratio { errors, total };
+        let budget = match (from, policy.gate.scope) {
+            (Some(from), _) => from,
+            (None, BudgetScope::PerDeployment) => Some(Source::Each(indicator.clone())),
+            (None, BudgetScope::Shared) => Some(Source::Together(indicator.clone())),
+        };
+        budget.map(|budget| Self { indicator, budget }).ok_or(invalid)
+    }
+}
