@@ -178,6 +178,7 @@ fn subject(namespace: &str, canary: PodGroup, objectives: Vec<Indicator>) -> Sub
         objectives,
         canary,
         stable: None,
+        revisions: None,
         since: Timestamp::now(),
     }
 }

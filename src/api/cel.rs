@@ -113,7 +113,7 @@ pub(super) fn budget_window() -> Value {
 pub(super) fn indicator() -> Value {
     json!([rule(
         "",
-        "has(self.ratio)",
+        "has(self.ratio) != has(self.query)",
         "write exactly one indicator, for example ratio: {errors: 'http_requests_total{code=~\"5..\"}', total: \
          http_requests_total}",
     )])
@@ -126,6 +126,16 @@ pub(super) fn ratio() -> Value {
         "self.errors != self.total",
         "errors and total are the same, so every request would count as an error; write narrower errors, for example \
          http_requests_total{code=~\"5..\"}",
+    )])
+}
+
+/// Of a query: its two expressions differ.
+pub(super) fn query() -> Value {
+    json!([rule(
+        "",
+        "self.errors != self.total",
+        "errors and total are the same, so every request would count as an error; write narrower errors, for example \
+         with response_code=~\"5..\"",
     )])
 }
 

@@ -244,6 +244,47 @@ pub struct Indicator {
     /// Errors over total, from two counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Ratio>,
+
+    /// Errors over total, from two PromQL expressions, for series that have no label with the pod's name: those of meshes,
+    /// gateways and ingress controllers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Query>,
+}
+
+/// Errors over total, from two PromQL expressions that are asked for the new ReplicaSet and for the one to go back to.
+///
+/// In the values of labels these stand for what they are called: {{namespace}}, {{deployment}}, {{replicaSet}},
+/// {{podTemplateHash}}, {{revision}} (its number) and {{podLabel.KEY}} (a label of its pods). Every selector needs the
+/// namespace in one of the usual labels, such as namespace="{{namespace}}" or
+/// destination_workload_namespace="{{namespace}}". One of {{replicaSet}}, {{podTemplateHash}}, {{revision}} and {{podLabel.KEY}}
+/// tells the new pods from the old ones. Without any of them the service is measured as a whole, and then a rollout is
+/// halted for it and never rolled back.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = cel::query()))]
+pub struct Query {
+    /// Bad requests: sum by (pod) (istio_requests_total{destination_workload_namespace="{{namespace}}",
+    /// destination_workload="{{deployment}}",destination_version="{{podLabel.version}}",response_code=~"5.."}). Each series of
+    /// the answer is a counter of its own. Each must have one with the same labels in total.
+    #[schemars(length(min = 1, max = 4096))]
+    pub errors: String,
+
+    /// All requests, bad ones included.
+    #[schemars(length(min = 1, max = 4096))]
+    pub total: String,
+
+    /// What the expressions count. Cumulative: counters as they are, without rate() or any range. PerWindow: what was counted
+    /// during one look, with [{{look}}] as the range of every selector: sum(increase(hits[{{look}}])).
+    pub counts: QueryCounts,
+}
+
+/// What an expression counts.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryCounts {
+    /// Counters as they are.
+    Cumulative,
+    /// What was counted during one look.
+    PerWindow,
 }
 
 /// Errors over total, from two counters that each pod exports.

@@ -5,7 +5,7 @@ use crate::api::status::ObjectiveStatus;
 use crate::decide::analysis::{Assessment, Calm, Reason, Seen, Verdict};
 use crate::decide::explain::explain;
 use crate::decide::lifecycle::Judgement;
-use crate::decide::objective::Numbers;
+use crate::decide::objective::Finding;
 use crate::decide::state::Cause;
 use crate::measure::look::Tally;
 use crate::policy::{BurnRate, Policy, humane};
@@ -54,8 +54,8 @@ fn cause(reason: Reason) -> Cause {
 
 /// Every objective's numbers over the last window.
 pub(super) fn objectives(assessment: &Assessment, policy: &Policy) -> Vec<ObjectiveStatus> {
-    let one = |(objective, finding): (&crate::policy::Objective, &crate::decide::objective::Finding)| {
-        let (canary, stable) = burns(&finding.numbers);
+    let one = |(objective, finding): (&crate::policy::Objective, &Finding)| {
+        let (canary, stable) = burns(finding);
         let exhausted = canary.filter(|burn| burn.factor() >= 1.0).and_then(|burn| objective.exhausted_in(burn));
         ObjectiveStatus {
             name: objective.name.clone(),
@@ -72,9 +72,11 @@ pub(super) fn objectives(assessment: &Assessment, policy: &Policy) -> Vec<Object
     policy.objectives.iter().zip(&assessment.findings).map(one).collect()
 }
 
-/// Burn rates over the last window, of canary and stable pods.
-pub(super) fn burns(numbers: &Numbers) -> (Option<BurnRate>, Option<BurnRate>) {
-    (numbers.burn(numbers.window.canary), numbers.burn(numbers.window.stable))
+/// Burn rates over the last window, of canary and stable pods where these are told apart.
+pub(super) fn burns(finding: &Finding) -> (Option<BurnRate>, Option<BurnRate>) {
+    let numbers = &finding.numbers;
+    let stable = numbers.burn(numbers.window.stable).filter(|_| !finding.is_whole);
+    (numbers.burn(numbers.window.canary), stable)
 }
 
 /// "14.2": one digit, as people compare them.

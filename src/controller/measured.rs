@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::policies::InForce;
 use crate::decide::analysis::{Analysis, Assessment, Calm, Seen};
 use crate::decide::baseline::Baseline;
 use crate::decide::recovery::Recovery;
@@ -23,13 +24,16 @@ pub(super) struct Measured {
     analysis: Option<Analysis>,
     recovery: Option<Recovery>,
     recovered: Option<Outcome>,
+    /// For each objective, whether it does not tell canary and stable pods apart.
+    whole: Vec<bool>,
     /// The first look of those that burn above the violation now: what detection is timed from.
     burning_since: Option<Timestamp>,
 }
 
 impl Measured {
     /// Nothing seen yet of the rollout that `state` is about.
-    pub(super) fn new(state: &State, policy: &Policy) -> Self {
+    pub(super) fn new(state: &State, in_force: &InForce) -> Self {
+        let policy = &in_force.policy;
         let terms = Terms {
             since: state.started,
             window: policy.detection.window,
@@ -42,6 +46,7 @@ impl Measured {
             analysis: None,
             recovery: None,
             recovered: None,
+            whole: in_force.indicators.iter().map(|indicator| !indicator.tells_revisions_apart()).collect(),
             burning_since: None,
         }
     }
@@ -134,7 +139,13 @@ impl Measured {
 
     /// What the looks say, how calm it was lately, and whether nothing at all was seen; `None` before the first look.
     pub(super) fn assess(&self) -> Option<(Assessment, Calm, bool)> {
-        self.analysis.as_ref().map(|analysis| (analysis.assess(), analysis.calm(), analysis.is_blind()))
+        self.analysis.as_ref().map(|analysis| {
+            let mut assessment = analysis.assess();
+            for (finding, is_whole) in assessment.findings.iter_mut().zip(&self.whole) {
+                finding.is_whole = *is_whole;
+            }
+            (assessment, analysis.calm(), analysis.is_blind())
+        })
     }
 
     /// How much the looks have seen.

@@ -1,6 +1,7 @@
 //! One Deployment, one pass: watch, measure, decide, act, record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,8 +20,10 @@ use crate::act::{ActError, Applied};
 use crate::decide::action::Action;
 use crate::decide::lifecycle::{self, Decision, Input};
 use crate::decide::state::{Outcome, Phase, State};
+use crate::measure::expression::Names;
 use crate::measure::pods::{PodGroup, told_apart};
-use crate::measure::subject::Subject;
+use crate::measure::query::Revisions;
+use crate::measure::subject::{Indicator, Subject};
 use crate::record::log;
 use crate::record::status::to_the_second;
 use crate::watch::facts;
@@ -142,7 +145,7 @@ impl Context {
         };
         let anew = self.sampler.register(subject).is_ok_and(|registered| registered.is_anew());
         if anew || tracked.measured.is_none() {
-            tracked.measured = Some(Measured::new(state, &policy.policy));
+            tracked.measured = Some(Measured::new(state, policy));
         }
         let scrapes = self.sampler.take(key);
         if let Some(measured) = &mut tracked.measured {
@@ -171,6 +174,15 @@ impl Context {
             true => PodGroup::Names(pods.remove(&revision.uid).unwrap_or_default().into_iter().collect()),
             false => PodGroup::of_replica_set(&revision.replica_set),
         };
+        let names = |revision: &Revision| Names {
+            namespace: facts.key.namespace.clone(),
+            deployment: facts.key.name.clone(),
+            replica_set: revision.replica_set.clone(),
+            revision: revision.number,
+            labels: revision.labels.clone(),
+        };
+        let asks_queries = policy.indicators.iter().any(|indicator| matches!(indicator, Indicator::Query(_)));
+        let revisions = asks_queries.then(|| Arc::new(Revisions { canary: names(canary), stable: stable.map(names) }));
         Ok(Some(Subject {
             key: facts.key.clone(),
             endpoint: policy.policy.prometheus.clone(),
@@ -178,6 +190,7 @@ impl Context {
             objectives: policy.indicators.clone(),
             canary: group(canary),
             stable: stable.map(group),
+            revisions,
             since: state.started,
         }))
     }

@@ -59,7 +59,7 @@ impl Context {
             entry.verdict = Some(judgement.verdict.as_str().to_owned());
         }
         if let Some((assessment, ..)) = tracked.measured.as_ref().and_then(Measured::assess) {
-            let (canary, stable) = burns(&assessment.deciding().numbers);
+            let (canary, stable) = burns(assessment.deciding());
             entry.burn_rate = canary.map(rate);
             entry.stable_burn_rate = stable.map(rate);
             entry.errors = Some(whole(window(&assessment).errors()));

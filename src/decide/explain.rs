@@ -62,6 +62,10 @@ pub fn sentence(finding: &Finding, detection: &Detection, objectives: usize, spa
             excess(numbers, violation, "", span),
             stable(numbers)
         ),
+        Reason::SharedCause if finding.is_whole => format!(
+            "{}; new and old pods are counted together, so it is not known whether the release is to blame{claim}",
+            excess(numbers, violation, "", span)
+        ),
         Reason::SharedCause => format!(
             "{}{}; the stable pods violate the budget too{claim}",
             excess(numbers, violation, "", span),

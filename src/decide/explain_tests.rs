@@ -11,7 +11,7 @@ fn finding(reason: Reason, window: Look, total: Look, log_evidence: f64) -> Find
         log_evidence: Some(log_evidence),
         log_evidence_vs_stable: Some(0.0),
     };
-    Finding { verdict: Verdict::Halt, reason, numbers }
+    Finding { verdict: Verdict::Halt, reason, numbers, is_whole: false }
 }
 
 fn say(finding: &Finding) -> String {
@@ -26,6 +26,17 @@ fn a_violation_is_told_with_its_numbers() {
         say(&finding(Reason::Violation, window, total, 99_999_f64.ln())),
         "burn rate 14.2x (38 errors in 2,671 requests, 30 s) exceeds 1.0x; 10.0x since counting began; stable pods \
          0.3x; a release within its budget would show this in fewer than 1 of 10,000 rollouts"
+    );
+}
+
+#[test]
+fn what_is_measured_as_a_whole_says_nothing_of_stable_pods() {
+    let window = look((38.0, 2671.0), (38.0, 2671.0));
+    let whole = Finding { is_whole: true, ..finding(Reason::SharedCause, window, window, 0.0) };
+    assert_eq!(
+        say(&whole),
+        "burn rate 14.2x (38 errors in 2,671 requests, 30 s) exceeds 1.0x; 14.2x since counting began; new and old pods are \
+         counted together, so it is not known whether the release is to blame"
     );
 }
 

@@ -37,6 +37,8 @@ pub struct Finding {
     pub reason: Reason,
     /// The numbers behind it.
     pub numbers: Numbers,
+    /// What was measured does not tell the new pods from the old ones: both sides are the service as a whole.
+    pub is_whole: bool,
 }
 
 /// The numbers of one objective that people read.
@@ -256,7 +258,7 @@ impl Objective {
             Rule::Sequential => self.by_evidence(),
             Rule::Threshold => self.by_threshold(),
         };
-        Finding { verdict, reason, numbers: self.numbers() }
+        Finding { verdict, reason, numbers: self.numbers(), is_whole: false }
     }
 
     fn by_evidence(&self) -> (Verdict, Reason) {

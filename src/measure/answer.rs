@@ -1,13 +1,15 @@
 //! What a Prometheus server answers, read strictly: what is not plainly all of the data is a failure.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::look::Missing;
 use super::scrape::Failure;
 
-/// One series of an answer to a query by namespace and pod, or by Deployment. A label is empty where the answer has none.
+/// One series of an answer. Queries by namespace and pod, or by Deployment, have no other labels; a label is empty where the
+/// answer has none.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Series {
     /// The label `namespace`.
@@ -16,8 +18,22 @@ pub struct Series {
     pub pod: String,
     /// The label `deployment`, which queries about budgets make of the pod's name.
     pub deployment: String,
+    /// All other labels but the metric's name.
+    pub others: Vec<(String, String)>,
     /// The points in time, earliest first: just one of an instant query.
     pub points: Vec<Point>,
+}
+
+impl Series {
+    /// Every label that is not empty, by name.
+    pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let known = [("deployment", &self.deployment), ("namespace", &self.namespace), ("pod", &self.pod)];
+        let known = known.into_iter().map(|(name, value)| (name, value.as_str()));
+        let others = self.others.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut labels = known.chain(others).filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>();
+        labels.sort_unstable();
+        labels.into_iter()
+    }
 }
 
 /// A value at a time.
@@ -65,14 +81,41 @@ struct Raw {
     values: Vec<(Seconds, Number)>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Default)]
 struct Labels {
-    #[serde(default)]
     namespace: String,
-    #[serde(default)]
     pod: String,
-    #[serde(default)]
     deployment: String,
+    others: Vec<(String, String)>,
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = Labels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+                let mut labels = Labels::default();
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    let value = map.next_value()?;
+                    match name.as_ref() {
+                        "namespace" => labels.namespace = value,
+                        "pod" => labels.pod = value,
+                        "deployment" => labels.deployment = value,
+                        "__name__" => {}
+                        _ => labels.others.push((name.into_owned(), value)),
+                    }
+                }
+                Ok(labels)
+            }
+        }
+        from.deserialize_map(Map)
+    }
 }
 
 /// A time as JSON has it, in seconds.
@@ -146,8 +189,8 @@ impl Raw {
             let message = "a series has no plain numbers; a native histogram is no counter";
             return Err(Failure::new(Missing::QueryFailed, message));
         }
-        let Labels { namespace, pod, deployment } = self.metric;
-        Ok(Series { namespace, pod, deployment, points })
+        let Labels { namespace, pod, deployment, others } = self.metric;
+        Ok(Series { namespace, pod, deployment, others, points })
     }
 }
 

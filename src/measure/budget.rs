@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::Series;
-use super::budget_plan::{Plan, Question, step_of};
+use super::budget_plan::{Plan, Question, is_countable, step_of};
 use super::client::{PrometheusClient, Queries};
 use super::look::Missing;
 use super::pods;
@@ -241,6 +241,13 @@ fn found(ask: &Ask, answers: &Answers, reaches: &HashMap<Question, Reach>, now: 
             let of = |selector| series(answers, &Question::sum(ask, selector)).map(sum);
             Ok(Found::All(counts(of(errors)?, of(total)?, total.as_str(), ask.window, None)))
         }
+        Source::Each(Indicator::Query(query)) | Source::Together(Indicator::Query(query))
+            if !is_countable(query, ask) =>
+        {
+            let why = "the query does not say which Deployment its series are of; write {{deployment}} or {{replicaSet}} in \
+                       each of its selectors, or objectives[].budgetFrom";
+            Ok(Found::All(Spent::Nothing(why.to_owned())))
+        }
         Source::Together(indicator) => {
             let of = |question| series(answers, &question).map(sum);
             let (errors, total) = (of(Question::errors(ask, indicator))?, of(Question::total(ask, indicator))?);
@@ -255,7 +262,8 @@ fn found(ask: &Ask, answers: &Answers, reaches: &HashMap<Question, Reach>, now: 
             let errors: HashMap<&str, f64> = by_deployment(Question::errors(ask, indicator))?;
             let total: HashMap<&str, f64> = by_deployment(Question::total(ask, indicator))?;
             let one = |name: &String| {
-                let spent = if is_cut(name) {
+                let is_by_pods = !matches!(indicator, Indicator::Query(_));
+                let spent = if is_by_pods && is_cut(name) {
                     Spent::Nothing(format!(
                         "the name {name} is longer than {} characters, so that Kubernetes cuts the names of its pods and \
                          they do not tell whose they are; write objectives[].budgetFrom, or budget.scope: Shared",

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::answer::{Point, Series, milliseconds};
 use super::pods::{PodGroup, PodPrefix};
 use super::promql::Selector;
+use super::query::{Answer, Query};
 use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side};
 use super::subject::{Indicator, Subject};
 
@@ -38,6 +39,7 @@ impl Question {
             Indicator::Ratio { errors, total } => {
                 vec![Self::count(errors), Self::count(total), Self::taken(total)]
             }
+            Indicator::Query(_) => Vec::new(),
         }
     }
 
@@ -99,15 +101,22 @@ pub(super) type Pods = HashMap<Arc<str>, Vec<Point>>;
 
 /// All that was answered to one rollout.
 #[derive(Default, Clone)]
-pub(super) struct Answers(HashMap<Question, Result<Pods, Failure>>);
+pub(super) struct Answers {
+    pods: HashMap<Question, Result<Pods, Failure>>,
+    queries: HashMap<Arc<Query>, Result<Answer, Failure>>,
+}
 
 impl Answers {
     pub(super) fn failed(&mut self, question: &Question, failure: Failure) {
-        self.0.insert(question.clone(), Err(failure));
+        self.pods.insert(question.clone(), Err(failure));
     }
 
     pub(super) fn answered(&mut self, question: &Question, pods: Pods) {
-        self.0.insert(question.clone(), Ok(pods));
+        self.pods.insert(question.clone(), Ok(pods));
+    }
+
+    pub(super) fn query_answered(&mut self, query: &Arc<Query>, answer: Result<Answer, Failure>) {
+        self.queries.insert(Arc::clone(query), answer);
     }
 
     /// True when not one objective can be read from it.
@@ -121,7 +130,10 @@ impl Answers {
     }
 
     fn failure(&self, indicator: &Indicator) -> Option<&Failure> {
-        Question::of(indicator).iter().find_map(|question| self.0.get(question)?.as_ref().err())
+        if let Indicator::Query(query) = indicator {
+            return self.queries.get(query)?.as_ref().err();
+        }
+        Question::of(indicator).iter().find_map(|question| self.pods.get(question)?.as_ref().err())
     }
 
     /// The scrapes at these times (milliseconds since the epoch, and how each came about).
@@ -146,10 +158,14 @@ impl Answers {
         if let Some(failure) = self.failure(indicator) {
             return Err(failure.clone());
         }
-        let answer = |question: &Question| self.0.get(question)?.as_ref().ok();
+        let answer = |question: &Question| self.pods.get(question)?.as_ref().ok();
         let [errors, total, taken] = match indicator {
             Indicator::Ratio { errors, total } => {
                 [Question::count(errors), Question::count(total), Question::taken(total)]
+            }
+            Indicator::Query(query) => {
+                let answer = self.queries.get(query).and_then(|answer| answer.as_ref().ok());
+                return answer.map_or_else(|| Ok(HashMap::new()), |answer| query.samples(answer));
             }
         }
         .map(|question| answer(&question));

@@ -19,6 +19,7 @@ fn subject(namespace: &str, deployment: &str) -> Subject {
         objectives: vec![indicator("requests_total{code=~\"5..\"}", "requests_total")],
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
+        revisions: None,
         since: Timestamp::from_second(1000).unwrap(),
     }
 }
@@ -103,7 +104,7 @@ fn nobody_sees_another_namespaces_pods() {
     ];
     let answers = all_answered(&subjects, vec![], total.clone(), total);
     let totals = |i: usize| {
-        let Samples { canary, stable } = samples(&answers[i], &subjects[i]);
+        let Samples { canary, stable, .. } = samples(&answers[i], &subjects[i]);
         let total = |pods: Vec<PodSample>| pods.into_iter().map(|sample| sample.total).collect::<Vec<_>>();
         (total(canary), total(stable))
     };
@@ -136,7 +137,7 @@ fn named_pods_are_asked_for_and_told_apart_by_name() {
     let total =
         vec![series("shop", "long-bbbbb", 1.0), series("shop", "long-ccccc", 2.0), series("shop", "long-ddddd", 3.0)];
     let answers = all_answered(&subjects, vec![], total.clone(), total);
-    let Samples { canary, stable } = samples(&answers[0], &subjects[0]);
+    let Samples { canary, stable, .. } = samples(&answers[0], &subjects[0]);
     assert_eq!((canary.len(), canary[0].total, stable.len(), stable[0].total), (1, 1.0, 1, 2.0));
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::look::{Evidence, Look, Missing, Tally};
-use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side};
+use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side, Source};
+use crate::policy::Counts;
 
 /// How long to wait for what scrapes bring while the scrape interval is not known yet, at the least. Longer than the scrape
 /// interval of nearly every installation, so that a slow one is not taken for a broken one.
@@ -65,6 +66,8 @@ struct Book {
     looks_without_news: u32,
     intervals: VecDeque<SignedDuration>,
     failure: Option<Failure>,
+    /// Where the last samples came from.
+    source: Source,
 }
 
 /// The pods of one side, each with its last fresh sample.
@@ -129,12 +132,18 @@ impl Ledger {
     }
 
     /// How many pods of this side were in the last scrape with a sample taken after `after`, in the objective that has the
-    /// fewest. 0 when the last scrape brought no evidence.
+    /// fewest. 0 when the last scrape brought no evidence. A query knows of no pods: when it brought something fresh, it stands
+    /// for all of them.
     #[must_use]
     pub fn fresh_pods(&self, side: Side, after: Timestamp) -> usize {
         let fresh = |book: &Book| {
             let current = |base: &&Base| Some(base.seen) == self.last && base.taken > after;
-            if book.entered == self.last { book.of(side).last.values().filter(current).count() } else { 0 }
+            let fresh = book.of(side).last.values().filter(current).count();
+            match book.source {
+                _ if book.entered != self.last => 0,
+                Source::Query { .. } if fresh > 0 => usize::MAX,
+                _ => fresh,
+            }
         };
         self.objectives.iter().map(fresh).min().unwrap_or(0)
     }
@@ -187,23 +196,31 @@ impl Book {
         // A look without evidence leaves every base where it was: the next good one has all that was served meanwhile.
         self.check(terms, at, samples, ready)?;
         self.entered = Some(at);
+        self.source = samples.source;
         let during_rollout = at > terms.since;
+        // What counts for both sides counted before the rollout, too.
+        let is_of_both = matches!(samples.source, Source::Query { is_apart: false, .. });
         let mut look = Look::default();
+        let source = samples.source;
         for (pods, samples, tally, counts_from_zero) in [
-            (&mut self.canary, &samples.canary, &mut look.canary, true),
+            (&mut self.canary, &samples.canary, &mut look.canary, !is_of_both),
             (&mut self.stable, &samples.stable, &mut look.stable, false),
         ] {
             let mut news = false;
             for sample in samples {
                 self.errors_seen |= sample.errors.is_some();
                 let from_zero = counts_from_zero && sample.taken > terms.since;
-                let Some(step) = pods.step(sample, at, from_zero) else { continue };
+                let Some(step) = pods.step(sample, at, source, from_zero) else { continue };
                 news = true;
                 *tally += step.served;
                 // Across looks that did not have the pod, the time between its samples says how long these went on.
                 self.intervals.extend(step.since.filter(|(seen, _)| Some(*seen) == previous).map(|(_, after)| after));
             }
             pods.looks_with_samples += u32::from(news && during_rollout);
+        }
+        if is_of_both {
+            look.stable = look.canary;
+            self.stable.looks_with_samples = self.canary.looks_with_samples;
         }
         let surplus = self.intervals.len().saturating_sub(INTERVALS_KEPT);
         self.intervals.drain(..surplus);
@@ -257,10 +274,11 @@ impl Pods {
     }
 
     /// Takes a sample as the pod's new base; `None` when it is not newer than the one before.
-    fn step(&mut self, sample: &PodSample, at: Timestamp, from_zero: bool) -> Option<Step> {
+    fn step(&mut self, sample: &PodSample, at: Timestamp, source: Source, from_zero: bool) -> Option<Step> {
         // No series of errors beside one of the total is a count of 0.
         let errors = sample.errors.unwrap_or(0.0);
         let now = Base { errors, total: sample.total, taken: sample.taken, seen: at };
+        let is_count = matches!(source, Source::Query { counts: Counts::PerWindow, .. });
         let step = match self.last.get_mut(&sample.pod) {
             Some(base) if sample.taken <= base.taken => {
                 base.seen = at;
@@ -271,12 +289,17 @@ impl Pods {
                 // A count that went down says that some process behind it started anew, not how much all of them served.
                 let went_down = errors < before.errors || sample.total < before.total;
                 let gain = || Tally::new(errors - before.errors, sample.total - before.total);
-                let served = if went_down { Tally::ZERO } else { gain() };
+                let served = match () {
+                    () if is_count => Tally::new(errors, sample.total),
+                    () if went_down => Tally::ZERO,
+                    () => gain(),
+                };
                 Step { served, since: Some((before.seen, sample.taken.duration_since(before.taken))) }
             }
             None => {
                 self.last.insert(Arc::clone(&sample.pod), now);
-                Step { served: if from_zero { Tally::new(errors, sample.total) } else { Tally::ZERO }, since: None }
+                let counts = from_zero || is_count;
+                Step { served: if counts { Tally::new(errors, sample.total) } else { Tally::ZERO }, since: None }
             }
         };
         self.newest = self.newest.max(Some(sample.taken));

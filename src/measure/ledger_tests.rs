@@ -24,7 +24,7 @@ fn scrape(at: i64, read: Result<Samples, Failure>) -> Scrape {
 }
 
 fn both(at: i64, canary: Vec<PodSample>, stable: Vec<PodSample>) -> Scrape {
-    scrape(at, Ok(Samples { canary, stable }))
+    scrape(at, Ok(Samples { canary, stable, ..Samples::default() }))
 }
 
 fn canary(at: i64, pods: Vec<PodSample>) -> Scrape {
@@ -282,7 +282,7 @@ fn fresh_pods_are_those_in_the_last_scrape_with_a_later_sample() {
 fn one_objective_without_evidence_leaves_the_others_alone() {
     let (window, look_interval) = (Duration::from_secs(30), Duration::from_secs(10));
     let mut ledger = Ledger::new(Terms { since: second(SINCE), window, look_interval, objectives: 2 });
-    let good = Samples { canary: vec![pod("new", 1.0, 5.0, 1008)], stable: vec![] };
+    let good = Samples { canary: vec![pod("new", 1.0, 5.0, 1008)], ..Samples::default() };
     let objectives = vec![Ok(good), Err(Failure::new(Missing::Partial, "a store is down"))];
     let scrape = Scrape { at: second(1010), origin: Origin::Live, objectives };
     let entry = ledger.enter(&scrape, 2).unwrap();
@@ -392,4 +392,50 @@ proptest! {
         }
         prop_assert!(sum(worse.iter()).canary.errors() >= sum(scrapes.iter()).canary.errors());
     }
+}
+
+fn queried(at: i64, counts: Counts, is_apart: bool, canary: Vec<PodSample>, stable: Vec<PodSample>) -> Scrape {
+    scrape(at, Ok(Samples { canary, stable, source: Source::Query { counts, is_apart } }))
+}
+
+#[test]
+fn what_is_counted_a_look_is_taken_as_it_is() {
+    let mut ledger = ledger();
+    let at = |at, canary: (f64, f64), stable: f64| {
+        let (canary, stable) = (pod("{}", canary.0, canary.1, at), pod("{}", 0.0, stable, at));
+        queried(at, Counts::PerWindow, true, vec![canary], vec![stable])
+    };
+    assert_eq!(ledger.enter(&at(990, (0.0, 0.0), 700.0), 2), None);
+    assert_eq!(ledger.baseline(0), [served(0.0, 700.0)]);
+    let look = enter(&mut ledger, &at(1010, (3.0, 50.0), 900.0)).unwrap();
+    assert_eq!(look, Look { canary: served(3.0, 50.0), stable: served(0.0, 900.0) });
+    let look = enter(&mut ledger, &at(1020, (1.0, 20.0), 800.0)).unwrap();
+    assert_eq!(look, Look { canary: served(1.0, 20.0), stable: served(0.0, 800.0) }, "less than before is no restart");
+}
+
+#[test]
+fn what_does_not_tell_pods_apart_is_the_same_on_both_sides() {
+    let mut ledger = ledger();
+    let at = |at, pods| queried(at, Counts::Cumulative, false, pods, vec![]);
+    assert_eq!(ledger.enter(&at(980, vec![pod("{}", 10.0, 1000.0, 978)]), 2), None);
+    assert_eq!(ledger.enter(&at(990, vec![pod("{}", 11.0, 1100.0, 988)]), 2), None);
+    assert_eq!(ledger.baseline(0), [served(1.0, 100.0)], "and has a baseline");
+    let look =
+        enter(&mut ledger, &at(1010, vec![pod("{}", 20.0, 1300.0, 1008), pod("{new}", 9.0, 9.0, 1008)])).unwrap();
+    assert_eq!(
+        look,
+        Look { canary: served(9.0, 200.0), stable: served(9.0, 200.0) },
+        "a new gateway is no new release"
+    );
+    assert_eq!(ledger.looks_with_samples(0, Side::Stable), 1);
+}
+
+#[test]
+fn a_fresh_answer_of_a_query_stands_for_all_pods() {
+    let mut ledger = ledger();
+    let at = |at, taken| queried(at, Counts::Cumulative, true, vec![pod("{}", 0.0, 10.0, taken)], vec![]);
+    let _ = enter(&mut ledger, &at(1010, 1008));
+    assert_eq!(ledger.fresh_pods(Side::Canary, second(1008)), 0);
+    let _ = enter(&mut ledger, &at(1020, 1018));
+    assert!(ledger.fresh_pods(Side::Canary, second(1008)) >= 40);
 }

@@ -14,7 +14,7 @@ use super::pods::{self, PodGroup, SUFFIX_ALPHABET, SUFFIX_LENGTH};
 use super::syntax;
 
 /// The label that Prometheus' Kubernetes discovery puts the namespace in.
-const NAMESPACE: &str = "namespace";
+pub(super) const NAMESPACE: &str = "namespace";
 /// The label that Prometheus' Kubernetes discovery puts the pod's name in.
 const POD: &str = "pod";
 /// The label that holds a metric's own name.
@@ -275,7 +275,7 @@ fn pattern(name: &str, regex: &str) -> String {
 }
 
 /// A regular expression that matches just this text.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if !c.is_ascii_alphanumeric() && c != '-' && c != '_' && c.is_ascii() {

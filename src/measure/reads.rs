@@ -1,7 +1,11 @@
 //! What the objectives of a policy read: their selectors, parsed for the namespace of the policy.
 
+use std::fmt::Display;
+use std::sync::Arc;
+
 use super::budget::Source;
-use super::promql::{InvalidSelector, Recorded, Selector};
+use super::promql::{NAMESPACE, Recorded, Selector};
+use super::query::{InvalidQuery, Query};
 use super::subject::Indicator;
 use crate::policy::{self, BudgetScope, BudgetSource, Objective, Policy};
 
@@ -21,7 +25,7 @@ pub struct InvalidField {
     /// The field's path below the objective.
     pub field: &'static str,
     /// What is wrong with it and what to write instead.
-    pub problem: InvalidSelector,
+    pub problem: String,
 }
 
 impl Reads {
@@ -32,12 +36,24 @@ impl Reads {
     pub fn of(objective: &Objective, policy: &Policy) -> Result<Self, Vec<InvalidField>> {
         let namespace = &policy.key.namespace;
         let mut invalid = Vec::new();
-        let mut note = |field, problem| invalid.push(InvalidField { field, problem });
-        let policy::Indicator::Ratio { errors, total } = &objective.indicator;
-        let mut counter = |field, text: &str| Selector::parse(text, namespace).map_err(|error| note(field, error)).ok();
-        let indicator = (counter("indicator.ratio.errors", errors), counter("indicator.ratio.total", total));
+        let mut note =
+            |field, problem: &dyn Display| invalid.push(InvalidField { field, problem: problem.to_string() });
+        let mut counter =
+            |field, text: &str| Selector::parse(text, namespace).map_err(|error| note(field, &error)).ok();
+        let indicator = match &objective.indicator {
+            policy::Indicator::Ratio { errors, total } => {
+                let (errors, total) =
+                    (counter("indicator.ratio.errors", errors), counter("indicator.ratio.total", total));
+                errors.zip(total).map(|(errors, total)| Indicator::Ratio { errors, total })
+            }
+            policy::Indicator::Query { errors, total, counts } => {
+                let query = Query::parse([errors, total], *counts, namespace, NAMESPACE, &policy.detection);
+                let wrong = |errors: Vec<InvalidQuery>| errors.iter().for_each(|error| note(error.field(), error));
+                query.map_err(wrong).ok().map(|query| Indicator::Query(Arc::new(query)))
+            }
+        };
         let mut recorded =
-            |field, text: &str| Recorded::parse(text, namespace).map_err(|error| note(field, error)).ok();
+            |field, text: &str| Recorded::parse(text, namespace).map_err(|error| note(field, &error)).ok();
         let from = objective.budget_from.as_ref().map(|from| match from {
             BudgetSource::Remaining(selector) => recorded("budgetFrom.remaining", selector).map(Source::Remaining),
             BudgetSource::Increase { errors, total } => {
@@ -46,8 +62,7 @@ impl Reads {
                 errors.zip(total).map(|(errors, total)| Source::Increase { errors, total })
             }
         });
-        let (Some(errors), Some(total)) = indicator else { return Err(invalid) };
-        let indicator = Indicator::Ratio { errors, total };
+        let Some(indicator) = indicator else { return Err(invalid) };
         let budget = match (from, policy.gate.scope) {
             (Some(from), _) => from,
             (None, BudgetScope::PerDeployment) => Some(Source::Each(indicator.clone())),

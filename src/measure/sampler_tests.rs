@@ -129,6 +129,7 @@ fn subject(deployment: &str) -> Subject {
         objectives: vec![Indicator::Ratio { errors: selector("requests{code=~\"5..\"}"), total: selector("requests") }],
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
+        revisions: None,
         since: Timestamp::from_millisecond(START).unwrap(),
     }
 }

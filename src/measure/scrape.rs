@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::look::Missing;
+use crate::policy::Counts;
 
 /// The pods of a rollout stand on two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,7 +16,7 @@ pub enum Side {
     Stable,
 }
 
-/// The counters of one pod for one objective, as Prometheus had them at the time of the look.
+/// The counters of one pod for one objective, as Prometheus had them at the time of the look; of a query, those of one series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodSample {
     /// The pod's name.
@@ -35,6 +36,23 @@ pub struct Samples {
     pub canary: Vec<PodSample>,
     /// Pods of the ReplicaSet to go back to.
     pub stable: Vec<PodSample>,
+    /// Where they come from.
+    pub source: Source,
+}
+
+/// Where samples come from, and so what is to be made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// Counters that pods export: each sample is of the pod it names.
+    #[default]
+    Pods,
+    /// A query of the policy: what stands for the pod's name are the labels of a series.
+    Query {
+        /// What the values are.
+        counts: Counts,
+        /// Whether canary and stable pods are told apart. If not, all samples are the canary's, and count for both.
+        is_apart: bool,
+    },
 }
 
 impl Samples {

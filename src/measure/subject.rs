@@ -1,11 +1,13 @@
 //! A rollout as the sampler sees it: whose counters to read, where, and how often.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::pods::PodGroup;
 use super::promql::Selector;
+use super::query::{Query, Revisions};
 use super::scrape::Side;
 use crate::watch::rollout::DeploymentKey;
 
@@ -19,14 +21,26 @@ pub enum Indicator {
         /// Counts all requests.
         total: Selector,
     },
+    /// Two expressions, asked of each revision.
+    Query(Arc<Query>),
 }
 
 impl Indicator {
+    /// Whether it tells the new pods from the old ones. If not, both sides are the service as a whole.
+    #[must_use]
+    pub fn tells_revisions_apart(&self) -> bool {
+        match self {
+            Self::Ratio { .. } => true,
+            Self::Query(query) => query.tells_revisions_apart(),
+        }
+    }
+
     /// What all requests are counted by, as messages name it.
     #[must_use]
     pub fn total(&self) -> &str {
         match self {
             Self::Ratio { total, .. } => total.as_str(),
+            Self::Query(query) => query.total().as_str(),
         }
     }
 }
@@ -46,6 +60,8 @@ pub struct Subject {
     pub canary: PodGroup,
     /// Pods of the ReplicaSet to go back to; `None` when there is none.
     pub stable: Option<PodGroup>,
+    /// What the placeholders of queries stand for; `None` without a query.
+    pub revisions: Option<Arc<Revisions>>,
     /// When the rollout began.
     pub since: Timestamp,
 }

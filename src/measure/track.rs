@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::client::{Queries, Series};
-use super::grouping::{Answers, Batch, distribute, plan};
+use super::grouping::Answers;
 use super::look::Missing;
+use super::request::Request;
 use super::sampler::{Due, Progress, Sampler};
 use super::scrape::{Failure, Origin};
 use super::subject::Subject;
@@ -118,21 +119,21 @@ pub(super) async fn follow<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q
 async fn look<Q: Queries>(sampler: &Sampler<Q>, endpoint: &Q, track: &Track, due: &[Due], at: i64) {
     let deadline = Instant::now() + track.interval() * 9 / 10;
     let subjects = due.iter().map(|due| Arc::clone(&due.subject)).collect::<Vec<_>>();
-    let batches = plan(&subjects);
+    let requests = Request::all(&subjects);
     let mut open = vec![0_usize; due.len()];
-    batches.iter().flat_map(|batch| &batch.subjects).for_each(|i| open[*i] += 1);
-    let ask = async |batch: &Batch| {
-        let Some(query) = &batch.query else { return Ok(Vec::new()) };
+    requests.iter().flat_map(Request::subjects).for_each(|i| open[*i] += 1);
+    let ask = async |request: &Request| {
+        let Some(query) = request.text()? else { return Ok(Vec::new()) };
         let late = || track.late("no answer before the next look was due");
         timeout_at(deadline, endpoint.instant(query, timestamp(at))).await.unwrap_or_else(|_| Err(late()))
     };
     let ask = &ask;
     let mut asked =
-        batches.iter().map(|batch| async move { (batch, ask(batch).await) }).collect::<FuturesUnordered<_>>();
+        requests.iter().map(|request| async move { (request, ask(request).await) }).collect::<FuturesUnordered<_>>();
     let mut answers = vec![Answers::default(); due.len()];
-    while let Some((batch, answer)) = asked.next().await {
-        settle(batch, answer, &subjects, &mut answers);
-        for i in &batch.subjects {
+    while let Some((request, answer)) = asked.next().await {
+        request.settle(answer, &subjects, &mut answers);
+        for i in request.subjects() {
             open[*i] -= 1;
             if open[*i] == 0 {
                 let scrapes = answers[*i].scrapes(&subjects[*i], &[(at, Origin::Live)]);
@@ -148,12 +149,12 @@ async fn back_fill<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track
     let start = subjects.iter().map(|subject| track.back_to(subject, end)).min().unwrap_or(end);
     // After each failure the queries get smaller: what is too large or too slow in one may do in several.
     let failed = due.iter().map(|due| failures(due.progress)).max().unwrap_or(0);
-    let batches = plan(&subjects);
-    let read = batches.iter().map(|batch| read_back(&*endpoint, &track, batch, start, end, failed));
+    let requests = Request::all(&subjects);
+    let read = requests.iter().map(|request| read_back(&*endpoint, &track, request, start, end, failed));
     let read = read.collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
     let mut answers = vec![Answers::default(); due.len()];
-    for (batch, answer) in read {
-        settle(batch, answer, &subjects, &mut answers);
+    for (request, answer) in read {
+        request.settle(answer, &subjects, &mut answers);
     }
     for ((due, subject), answers) in due.iter().zip(&subjects).zip(&answers) {
         let failed = failures(due.progress);
@@ -178,13 +179,17 @@ async fn back_fill<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track
 async fn read_back<'a, Q: Queries>(
     endpoint: &Q,
     track: &Track,
-    batch: &'a Batch,
+    request: &'a Request,
     start: i64,
     end: i64,
     failed: u32,
-) -> (&'a Batch, Result<Vec<Series>, Failure>) {
-    let Some(query) = &batch.query else { return (batch, Ok(Vec::new())) };
-    let rollouts = i64::try_from(batch.subjects.len()).unwrap_or(i64::MAX).max(1);
+) -> (&'a Request, Result<Vec<Series>, Failure>) {
+    let query = match request.text() {
+        Ok(Some(query)) => query,
+        Ok(None) => return (request, Ok(Vec::new())),
+        Err(failure) => return (request, Err(failure)),
+    };
+    let rollouts = i64::try_from(request.subjects().len()).unwrap_or(i64::MAX).max(1);
     let points = (POINTS_A_QUERY / rollouts).min(POINTS_A_SERIES) >> failed.min(7);
     let span = (points.max(2) - 1) * track.interval_ms;
     let mut all = Vec::new();
@@ -193,24 +198,11 @@ async fn read_back<'a, Q: Queries>(
         let to = end.min(from + span);
         match endpoint.range(query, timestamp(from), timestamp(to), track.interval()).await {
             Ok(series) => all.extend(series),
-            Err(failure) => return (batch, Err(failure)),
+            Err(failure) => return (request, Err(failure)),
         }
         from = to + track.interval_ms;
     }
-    (batch, Ok(all))
-}
-
-/// Gives an answer to all who asked.
-fn settle(batch: &Batch, answer: Result<Vec<Series>, Failure>, subjects: &[Arc<Subject>], answers: &mut [Answers]) {
-    match answer {
-        Ok(series) => {
-            let mut given = distribute(series, subjects, &batch.subjects);
-            for i in &batch.subjects {
-                answers[*i].answered(&batch.question, given.remove(i).unwrap_or_default());
-            }
-        }
-        Err(failure) => batch.subjects.iter().for_each(|i| answers[*i].failed(&batch.question, failure.clone())),
-    }
+    (request, Ok(all))
 }
 
 const fn failures(progress: Progress) -> u32 {

@@ -98,6 +98,24 @@ pub enum Indicator {
         /// A vector selector for the counters of all requests.
         total: String,
     },
+    /// Errors over total, from two expressions with placeholders.
+    Query {
+        /// An expression for bad requests.
+        errors: String,
+        /// An expression for all requests.
+        total: String,
+        /// What its value is.
+        counts: Counts,
+    },
+}
+
+/// What the value of an expression is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Counts {
+    /// A counter that only grows while its process lives.
+    Cumulative,
+    /// What was counted during one look.
+    PerWindow,
 }
 
 /// Series in which Prometheus records the budget. The selectors are PromQL text that nobody has parsed yet.

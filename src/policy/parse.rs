@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use super::duration::{days_or_hours, hours_minutes_seconds};
 use super::{
-    Approval, BudgetScope, BudgetSource, BurnRate, Canary, CanaryStep, Confidence, Detection, ErrorBudget, Gate,
-    Indicator, Mode, Monitor, Objective, OnMissingEvidence, OnUnknownBudget, Policy, PolicyKey, Requirement, Rule,
-    Selector, SpentShare, UnitError,
+    Approval, BudgetScope, BudgetSource, BurnRate, Canary, CanaryStep, Confidence, Counts, Detection, ErrorBudget,
+    Gate, Indicator, Mode, Monitor, Objective, OnMissingEvidence, OnUnknownBudget, Policy, PolicyKey, Requirement,
+    Rule, Selector, SpentShare, UnitError,
 };
 use crate::api::policy as wire;
 
@@ -324,19 +324,37 @@ fn one_objective(
 }
 
 fn indicator(indicator: &wire::Indicator, field: &str, errors: &mut Errors) -> Option<Indicator> {
-    let Some(ratio) = &indicator.ratio else {
-        errors.add(field, "write exactly one indicator: ratio");
-        return None;
-    };
-    for (name, selector) in [("errors", &ratio.errors), ("total", &ratio.total)] {
-        if selector.trim().is_empty() {
-            errors.add(format!("{field}.ratio.{name}"), "write a PromQL vector selector");
+    match (&indicator.ratio, &indicator.query) {
+        (Some(ratio), None) => {
+            two_of(&ratio.errors, &ratio.total, &format!("{field}.ratio"), errors);
+            Some(Indicator::Ratio { errors: ratio.errors.clone(), total: ratio.total.clone() })
+        }
+        (None, Some(query)) => {
+            two_of(&query.errors, &query.total, &format!("{field}.query"), errors);
+            let counts = match query.counts {
+                wire::QueryCounts::Cumulative => Counts::Cumulative,
+                wire::QueryCounts::PerWindow => Counts::PerWindow,
+            };
+            Some(Indicator::Query { errors: query.errors.clone(), total: query.total.clone(), counts })
+        }
+        _ => {
+            errors.add(field, "write exactly one indicator: ratio or query");
+            None
         }
     }
-    if ratio.errors == ratio.total {
-        errors.add(format!("{field}.ratio"), "errors and total are the same: every request would count as an error");
+}
+
+/// What counts errors and what counts all is there and differs.
+fn two_of(bad: &str, total: &str, field: &str, errors: &mut Errors) {
+    for (name, text) in [("errors", bad), ("total", total)] {
+        if text.trim().is_empty() {
+            errors.add(format!("{field}.{name}"), "it is empty; write what counts them, in PromQL");
+        }
     }
-    Some(Indicator::Ratio { errors: ratio.errors.clone(), total: ratio.total.clone() })
+    if bad == total {
+        errors
+            .add(field, "errors and total are the same: every request would count as an error; write narrower errors");
+    }
 }
 
 #[cfg(test)]

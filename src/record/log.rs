@@ -101,7 +101,7 @@ fn findings(objectives: &[String], assessment: Option<&Assessment>) -> Value {
 }
 
 fn finding_json(name: &str, finding: &Finding) -> Value {
-    let Finding { verdict, reason, numbers } = finding;
+    let Finding { verdict, reason, numbers, .. } = finding;
     json!({
         "name": name,
         "verdict": Verdict::as_str(*verdict),

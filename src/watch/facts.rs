@@ -70,6 +70,7 @@ fn revision(set: &ReplicaSetView) -> Revision {
         template: set.spec.template.id.clone(),
         template_without_restart: set.spec.template.without_restart.clone(),
         images: set.spec.template.images.clone(),
+        labels: set.metadata.labels.clone().unwrap_or_default(),
         desired: count(set.spec.replicas),
         existing: count(set.status.replicas),
         ready: count(set.status.ready_replicas),

@@ -1,5 +1,6 @@
 //! The facts of one Deployment at one moment. Pure values, handed from watching to the later stages.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -48,6 +49,8 @@ pub struct Revision {
     pub template_without_restart: TemplateId,
     /// The images of its containers, with spaces between them.
     pub images: String,
+    /// The labels that its pods get: Kubernetes gives the ReplicaSet the same.
+    pub labels: BTreeMap<String, String>,
     /// Pods asked for (`spec.replicas`).
     pub desired: u32,
     /// Pods that exist.

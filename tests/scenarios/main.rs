@@ -45,6 +45,7 @@ mod no_target;
 mod no_traffic;
 mod people_in_charge;
 mod policy_deleted;
+mod query;
 mod quick_rollout;
 mod reactive;
 mod rejected;

@@ -25,6 +25,7 @@ pub(super) fn revision(template: &str, number: u64, ready: u32) -> Revision {
         template: TemplateId(template.into()),
         template_without_restart: TemplateId(template.into()),
         images: format!("teapot:{template}"),
+        labels: std::collections::BTreeMap::new(),
         desired: ready,
         existing: ready,
         ready,

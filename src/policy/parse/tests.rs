@@ -70,6 +70,23 @@ fn what_is_written_is_taken() {
 }
 
 #[test]
+fn a_query_says_what_it_counts() {
+    let query = |counts: &str| json!({"query": {"errors": "fehler", "total": "alle", "counts": counts}});
+    let indicator = |counts: &str| {
+        parsed(|spec| spec["objectives"][0]["indicator"] = query(counts)).expect("it is sound").objectives[0]
+            .indicator
+            .clone()
+    };
+    let read = |counts| Indicator::Query { errors: "fehler".to_owned(), total: "alle".to_owned(), counts };
+    assert_eq!(indicator("Cumulative"), read(Counts::Cumulative));
+    assert_eq!(indicator("PerWindow"), read(Counts::PerWindow));
+    let both = wrong(|spec| spec["objectives"][0]["indicator"]["query"] = query("PerWindow")["query"].clone());
+    assert_eq!(both, ["spec.objectives[0].indicator"]);
+    let same = json!({"query": {"errors": "alle", "total": "alle", "counts": "Cumulative"}});
+    assert_eq!(wrong(|spec| spec["objectives"][0]["indicator"] = same), ["spec.objectives[0].indicator.query"]);
+}
+
+#[test]
 fn labels_and_expressions_must_all_match() {
     let policy = parsed(|spec| {
         spec["selector"]["matchExpressions"] = json!([{"key": "tier", "operator": "NotIn", "values": ["batch"]}]);
