@@ -92,6 +92,12 @@ impl WriteOutcome {
 }
 
 impl ActError {
+    /// What was decided on is not so any more.
+    #[must_use]
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
     /// Sorts the API server's answer.
     ///
     /// A JSON patch whose `test` fails is answered with 422 and no cause, an object that fails validation with 422 and

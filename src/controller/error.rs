@@ -18,7 +18,10 @@ impl ReconcileError {
     /// Somebody else wrote first.
     #[must_use]
     pub const fn is_conflict(&self) -> bool {
-        matches!(self, Self::Act(ActError::Conflict { .. }))
+        match self {
+            Self::Act(error) => error.is_conflict(),
+            Self::Watch(_) => false,
+        }
     }
 
     /// The stage, for metrics.

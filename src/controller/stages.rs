@@ -50,6 +50,10 @@ impl Context {
             tracked = Tracked { uid: view.uid().to_owned(), policy: tracked.policy, ..Tracked::default() };
         }
         let result = self.stages(&key, view, &mut tracked).await;
+        if result.is_err() {
+            // Of ReplicaSets that come and go the Deployment need not tell: the next pass asks for them anew.
+            tracked.facts = None;
+        }
         tracked.failures = if result.is_ok() { 0 } else { tracked.failures.saturating_add(1) };
         self.keeper.saw(&key, Sight::of(&tracked));
         self.memory.put(key, tracked);
@@ -85,8 +89,8 @@ impl Context {
         }
 
         let mut facts = self.watch(view, tracked).await?;
-        self.await_canary(view, &mut facts, tracked, &policy, now).await?;
         tracked.stability.observe(&facts, now);
+        self.await_canary(view, &mut facts, tracked, &policy, now).await?;
 
         self.measure(key, view, &facts, tracked, &policy).await?;
         let judgement = judgement(tracked.measured.as_ref(), &policy.policy);
@@ -220,8 +224,8 @@ impl Context {
                 decision.announcements.extend(done.announcements);
                 decision = Decision { announcements: decision.announcements, ..done };
             }
-            // Decided is decided: it is tried again until the facts say otherwise.
-            (Action::RollBack { .. }, Err(error)) => {
+            // Decided is decided: it is tried again until the facts say otherwise, as they do in a conflict.
+            (Action::RollBack { .. }, Err(error)) if !error.is_conflict() => {
                 self.commit(key, tracked, policy, input, decision);
                 return Err(error.into());
             }

@@ -44,7 +44,7 @@ impl Context {
         let (Some(progress), Some(canary)) = (state.and_then(|state| state.canary), &facts.canary) else {
             return Ok(());
         };
-        let awaited = awaited(facts, progress.began, now);
+        let awaited = awaited(facts, progress.began, &tracked.stability, now);
         let window = SignedDuration::try_from(policy.policy.detection.window).unwrap_or(SignedDuration::MAX);
         if matches!(awaited, Awaited::No) || matches!(awaited, Awaited::For(waited) if waited < window) {
             return Ok(());

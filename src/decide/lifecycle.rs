@@ -113,7 +113,7 @@ pub fn decide(state: Option<&State>, input: &Input<'_>) -> Decision {
         Step::new(state.clone(), input).heard().in_phase()
     } else if let Some(incident) = landed_rollback(state, input) {
         recovering(state, incident, input)
-    } else if is_condemned(state, input.facts) {
+    } else if input.mode == Mode::Enforce && is_condemned(state, input.facts) {
         reject(state, input)
     } else if completed_unseen(input) {
         adopt(Some(state), input)
@@ -355,13 +355,12 @@ fn landed_rollback(state: &State, input: &Input<'_>) -> Option<Incident> {
         .iter()
         .find(|revision| revision.template == state.newest.template && stable.template != revision.template)?;
     let Condemned { reason, at: decided } = condemned.condemned.clone()?;
-    Some(
-        state
-            .incident
-            .clone()
-            .filter(|incident| incident.condemned.template == condemned.template)
-            .unwrap_or(Incident { condemned: state.newest.clone(), decided, reason, outcome: None, ended: None }),
-    )
+    let noted = state.incident.clone().filter(|incident| incident.condemned.template == condemned.template);
+    Some(noted.unwrap_or_else(|| {
+        // It may have been noted last before Kubernetes gave it a number.
+        let condemned = Remembered { template: condemned.template.clone(), revision: condemned.number };
+        Incident { condemned, decided, reason, outcome: None, ended: None }
+    }))
 }
 
 fn is_condemned(state: &State, facts: &Rollout) -> bool {
@@ -397,4 +396,8 @@ fn quiet(state: State, action: Action) -> Decision {
 #[cfg(test)]
 mod gate_tests;
 #[cfg(test)]
-mod tests;
+mod let_go_tests;
+#[cfg(test)]
+mod rollback_tests;
+#[cfg(test)]
+pub(super) mod tests;

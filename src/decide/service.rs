@@ -33,13 +33,15 @@ pub enum Awaited {
     Overdue(u32),
 }
 
-/// How long the canary's pods have been awaited since its step began.
+/// How long the canary's pods have been awaited since its step began at `began`, or since their number changed last:
+/// like Kubernetes, every pod that becomes Ready is given the whole deadline anew, and so is one that is wanted later.
 #[must_use]
-pub fn awaited(facts: &Rollout, began: Timestamp, now: Timestamp) -> Awaited {
+pub fn awaited(facts: &Rollout, began: Timestamp, stability: &Stability, now: Timestamp) -> Awaited {
     let Some(canary) = facts.canary.as_ref().filter(|canary| canary.ready < canary.desired) else {
         return Awaited::No;
     };
-    let waited = now.duration_since(began.max(canary.created));
+    let changed = stability.changed.unwrap_or(now);
+    let waited = now.duration_since(began.max(canary.created).max(changed));
     let deadline = facts.own_settings().progress_deadline_seconds;
     let limited = deadline != Settings::NO_PROGRESS_DEADLINE;
     match limited && waited > SignedDuration::from_secs(deadline.into()) {
@@ -51,10 +53,14 @@ pub fn awaited(facts: &Rollout, began: Timestamp, now: Timestamp) -> Awaited {
 /// Watches the Ready pods of the canary for falling back.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stability {
+    /// Whose pods they are, by uid: another ReplicaSet's have not fallen back because this one's are not Ready yet.
+    replica_set: String,
     desired: u32,
     ready: u32,
     falls: u32,
     fallen_since: Option<Timestamp>,
+    /// When the number of pods that are wanted or Ready was last seen to change.
+    changed: Option<Timestamp>,
 }
 
 impl Stability {
@@ -64,6 +70,11 @@ impl Stability {
             *self = Self::default();
             return;
         };
+        if self.replica_set != canary.uid {
+            *self = Self { replica_set: canary.uid.clone(), changed: Some(now), ..Self::default() };
+        } else if (canary.desired, canary.ready) != (self.desired, self.ready) {
+            self.changed = Some(now);
+        }
         // Fewer Ready pods because fewer are wanted is scaling, not falling.
         if canary.desired >= self.desired && canary.ready < self.ready {
             self.falls += 1;
@@ -95,5 +106,69 @@ impl Stability {
         let fallen = self.fallen_since.is_some_and(|since| now.duration_since(since) >= FALLEN_FOR);
         (fallen || (self.falls >= FALLEN_TIMES && self.fallen_since.is_some()))
             .then(|| Trouble::Unstable(format!("new pods were Ready and fell back ({} times); {ready}", self.falls)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lifecycle::tests::{at, facts, revision};
+    use super::*;
+    use crate::watch::rollout::Revision;
+
+    /// v2 is to have so many pods, of which so many are Ready.
+    fn pods(desired: u32, ready: u32) -> Rollout {
+        let canary = Revision { desired, ..revision("v2", 2, ready) };
+        Rollout { canary: Some(canary), ..facts("v2", 2, false, vec![revision("v1", 1, 10)]) }
+    }
+
+    /// What was seen, and when.
+    fn seen(history: &[(i64, Rollout)]) -> Stability {
+        let mut stability = Stability::default();
+        history.iter().for_each(|(second, facts)| stability.observe(facts, at(*second)));
+        stability
+    }
+
+    #[test]
+    fn pods_that_are_not_ready_within_their_owners_deadline_are_overdue() {
+        let stability = seen(&[(0, pods(2, 0))]);
+        assert_eq!(awaited(&pods(2, 0), at(0), &stability, at(600)), Awaited::For(SignedDuration::from_secs(600)));
+        assert_eq!(awaited(&pods(2, 0), at(0), &stability, at(601)), Awaited::Overdue(600));
+        assert_eq!(awaited(&pods(2, 2), at(0), &stability, at(601)), Awaited::No);
+    }
+
+    #[test]
+    fn a_pod_that_is_wanted_or_lost_late_in_the_hold_has_the_whole_deadline_too() {
+        for late in [pods(3, 2), pods(2, 1)] {
+            let stability = seen(&[(0, pods(2, 0)), (5, pods(2, 2)), (3000, late.clone())]);
+            assert_eq!(awaited(&late, at(0), &stability, at(3010)), Awaited::For(SignedDuration::from_secs(10)));
+            assert_eq!(awaited(&late, at(0), &stability, at(3601)), Awaited::Overdue(600));
+        }
+    }
+
+    #[test]
+    fn pods_that_come_up_one_by_one_are_overdue_when_the_next_is_not_there_in_time() {
+        let stability = seen(&[(0, pods(2, 0)), (500, pods(2, 1))]);
+        assert_eq!(awaited(&pods(2, 1), at(0), &stability, at(700)), Awaited::For(SignedDuration::from_secs(200)));
+        assert_eq!(awaited(&pods(2, 1), at(0), &stability, at(1101)), Awaited::Overdue(600));
+    }
+
+    #[test]
+    fn of_a_successor_that_knows_nothing_pods_are_awaited_anew() {
+        assert_eq!(awaited(&pods(3, 2), at(0), &Stability::default(), at(9000)), Awaited::For(SignedDuration::ZERO));
+    }
+
+    #[test]
+    fn pods_of_another_revision_have_not_fallen_back() {
+        let v1 = facts("v1", 1, true, vec![]);
+        let stability = seen(&[(0, v1), (10, pods(10, 0))]);
+        assert_eq!(stability.trouble(&pods(10, 0), at(60)), None);
+    }
+
+    #[test]
+    fn pods_that_were_ready_and_are_not_again_for_half_a_minute_are_unstable() {
+        let stability = seen(&[(0, pods(2, 2)), (10, pods(2, 1))]);
+        assert_eq!(stability.trouble(&pods(2, 1), at(39)), None);
+        let said = "new pods were Ready and fell back (1 times); 1 of 2 new pods are Ready".to_owned();
+        assert_eq!(stability.trouble(&pods(2, 1), at(40)), Some(Trouble::Unstable(said)));
     }
 }

@@ -20,7 +20,7 @@ pub enum Phase {
     Monitoring,
     /// The revision is the new stable one.
     Succeeded,
-    /// Paused by us, or by nobody in `Observe`; looks go on.
+    /// Paused by us; looks go on.
     Halted,
     /// Decided; the patch is on its way.
     RollingBack,

@@ -148,11 +148,15 @@ impl<'a> Step<'a> {
     /// Nothing is held any more: the policy wants no such canary, or what it would be compared with is gone, and only the
     /// new pods are left to serve.
     fn give_up(&mut self) {
-        if self.stable().is_none() {
-            let note = "the ReplicaSet to go back to is gone, so the canary is not held any longer".to_owned();
-            self.announce(EventReason::NoRollbackTarget, note.clone());
-            self.say(Cause::NotConvicted, note);
-        }
+        let (reason, note) = match self.stable() {
+            Some(_) => (EventReason::Resumed, "the canary goes on: the policy has no such step any more"),
+            None => (
+                EventReason::NoRollbackTarget,
+                "the ReplicaSet to go back to is gone, so the canary is not held any longer",
+            ),
+        };
+        self.announce(reason, note.to_owned());
+        self.say(Cause::NotConvicted, note.to_owned());
         self.promote();
     }
 

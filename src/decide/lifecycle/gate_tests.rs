@@ -15,30 +15,30 @@ fn two_steps() -> Canary {
     Canary { steps: vec![step(10, 120), step(40, 60)], minimum_requests: 0, maximum_hold: SECOND * 3600 }
 }
 
-fn one_step() -> Canary {
+pub(super) fn one_step() -> Canary {
     Canary { steps: two_steps().steps[..1].to_vec(), ..two_steps() }
 }
 
-fn closed() -> Gate {
+pub(super) fn closed() -> Gate {
     Gate::Closed("availability budget 3.2 % left, 20.0 % needed".into())
 }
 
 /// v1 is stable and complete.
-fn v1() -> State {
+pub(super) fn v1() -> State {
     decide(None, &input(&facts("v1", 1, true, vec![]), &healthy(), -60)).state
 }
 
 /// v2 has just been pushed, and no pod of it exists.
-fn pushed() -> Rollout {
+pub(super) fn pushed() -> Rollout {
     Rollout { canary: None, ..facts("v2", 2, false, vec![revision("v1", 1, 10)]) }
 }
 
-fn ours(reason: &str) -> Option<Held> {
+pub(super) fn ours(reason: &str) -> Option<Held> {
     Some(Held { policy: "afternoon".into(), reason: reason.into(), own: None })
 }
 
 /// v2's canary has so many pods beside ten stable ones; armed when not paused.
-fn held(pods: u32, paused: bool) -> Rollout {
+pub(super) fn held(pods: u32, paused: bool) -> Rollout {
     let own = Some(Held { own: Some(Settings::DEFAULT), ..ours("NotConvicted").expect("given") });
     Rollout {
         pause: if paused { Pause::Ours } else { Pause::None },
@@ -60,12 +60,12 @@ fn seen(requests: f64, looks: u32) -> Judgement {
 }
 
 /// v2 is held at step 1 since second 10.
-fn in_canary(canary: &Canary) -> State {
+pub(super) fn in_canary(canary: &Canary) -> State {
     let begun = decide(Some(&v1()), &Input { canary: Some(canary), ..input(&pushed(), &healthy(), 0) });
     decide(Some(&begun.state), &Input { canary: Some(canary), ..input(&held(2, true), &healthy(), 10) }).state
 }
 
-fn with<'a>(canary: &'a Canary, facts: &'a Rollout, judgement: &'a Judgement, second: i64) -> Input<'a> {
+pub(super) fn with<'a>(canary: &'a Canary, facts: &'a Rollout, judgement: &'a Judgement, second: i64) -> Input<'a> {
     Input { canary: Some(canary), ..input(facts, judgement, second) }
 }
 
@@ -367,34 +367,6 @@ fn a_revision_that_succeeded_can_be_asked_back_to_the_one_before() {
     let refused = decide(Some(&v1()), &input(&nothing, &healthy(), 400));
     assert_eq!((refused.state.phase, reasons(&refused)), (Phase::Succeeded, vec![EventReason::AskRefused]));
     assert_eq!(refused.state.stable, v1().stable);
-}
-
-#[test]
-fn an_observing_policy_holds_nothing() {
-    let (gate, canary) = (closed(), one_step());
-    let (facts, healthy) = (pushed(), healthy());
-    let observed = Input { gate: &gate, mode: Mode::Observe, ..with(&canary, &facts, &healthy, 0) };
-    let begun = decide(Some(&v1()), &observed);
-    assert_eq!((begun.state.phase, &begun.action), (Phase::Promoting, &Action::None));
-}
-
-#[test]
-fn what_the_policy_wants_no_more_is_let_go() {
-    let state = in_canary(&one_step());
-    let facts = held(2, true);
-    let released = decide(Some(&state), &input(&facts, &healthy(), 30));
-    assert_eq!((released.state.phase, &released.action), (Phase::Promoting, &Action::Release));
-}
-
-#[test]
-fn a_canary_with_nothing_left_to_go_back_to_is_let_go_and_that_is_said() {
-    let canary = one_step();
-    let state = in_canary(&canary);
-    let facts = Rollout { others: vec![], ..held(2, true) };
-    let judgement = healthy();
-    let released = decide(Some(&state), &with(&canary, &facts, &judgement, 30));
-    assert_eq!((released.state.phase, &released.action), (Phase::Promoting, &Action::Release));
-    assert_eq!(reasons(&released), [EventReason::NoRollbackTarget]);
 }
 
 #[test]

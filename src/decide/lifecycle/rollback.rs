@@ -96,6 +96,10 @@ impl<'a> Step<'a> {
         match self.target() {
             Ok(target) => self.decision.action = Action::RollBack { to_replica_set: target.replica_set.clone(), why },
             Err((hindrance, what)) => {
+                // It was not done, so there is nothing to tell of it later.
+                let template = &self.input.facts.template_without_restart;
+                self.decision.state.incident = None;
+                self.decision.state.condemned.retain(|condemned| condemned != template);
                 self.enter(if self.decision.state.canary.is_some() { Phase::Canary } else { Phase::Promoting });
                 self.cannot_roll_back(hindrance, format!("{why}; {what}"));
             }

@@ -31,6 +31,9 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn in_phase(mut self) -> Decision {
+        if self.input.mode == Mode::Observe {
+            self.hold_nothing();
+        }
         let mark = self.input.facts.canary.as_ref().and_then(|canary| canary.condemned.as_ref());
         match self.decision.state.phase {
             // It was decided, and the process that did so died before the patch.
@@ -61,6 +64,28 @@ impl<'a> Step<'a> {
             self.decision.action = Action::Answer;
         }
         self.decision
+    }
+
+    /// The policy held it and only observes now: Kubernetes rolls on, and looks go on.
+    fn hold_nothing(&mut self) {
+        let phase = self.decision.state.phase;
+        if !matches!(phase, Phase::Canary | Phase::Halted | Phase::Rejected) {
+            return;
+        }
+        let goes_on = match self.decision.state.cause {
+            Cause::NotConvicted => "the canary goes on".to_owned(),
+            cause => format!("goes on after {}", cause.as_str()),
+        };
+        let note = format!("{goes_on}: mode is Observe, so nothing is held");
+        if release_if_held(self.input.facts) != Action::None {
+            self.announce(EventReason::Resumed, note.clone());
+        }
+        if phase == Phase::Rejected {
+            self.count_anew();
+        }
+        self.say(Cause::NotConvicted, note);
+        self.decision.state.canary = None;
+        self.enter(Phase::Promoting);
     }
 
     fn promoting(&mut self) {
@@ -265,6 +290,8 @@ impl<'a> Step<'a> {
         } else if self.may_hold() {
             self.enter(Phase::Halted);
             self.hold();
+        } else {
+            self.decision.action = release_if_held(self.input.facts);
         }
     }
 

@@ -13,11 +13,11 @@ static OPEN: Gate = Gate::Open(String::new());
 
 const MONITOR: Monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true };
 
-pub(super) fn at(second: i64) -> Timestamp {
+pub(in crate::decide) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).expect("in range")
 }
 
-pub(super) fn revision(template: &str, number: u64, ready: u32) -> Revision {
+pub(in crate::decide) fn revision(template: &str, number: u64, ready: u32) -> Revision {
     Revision {
         replica_set: format!("teapot-{template}"),
         uid: format!("uid-{template}"),
@@ -36,7 +36,7 @@ pub(super) fn revision(template: &str, number: u64, ready: u32) -> Revision {
 }
 
 /// The Deployment `teapot` at `template`, with the other revisions behind it.
-pub(super) fn facts(template: &str, number: u64, complete: bool, others: Vec<Revision>) -> Rollout {
+pub(in crate::decide) fn facts(template: &str, number: u64, complete: bool, others: Vec<Revision>) -> Rollout {
     Rollout {
         key: DeploymentKey { namespace: "kitchen".into(), name: "teapot".into() },
         uid: "uid-teapot".into(),

@@ -105,7 +105,7 @@ impl Step<'_> {
     }
 
     /// Nothing of it has served before this moment.
-    fn count_anew(&mut self) {
+    pub(super) fn count_anew(&mut self) {
         self.decision.restart_evidence = true;
         self.decision.state.started = self.input.now;
         self.decision.state.evidence_since = self.input.now;
