@@ -100,7 +100,7 @@ async fn was_rolled_back(world: &World) -> Result<RolloutStatus> {
     let rolled_back = world.event("checkout", "RolledBack").await?;
     assert_eq!(rolled_back.len(), 1, "{rolled_back:?}");
     assert!(rolled_back[0].contains("; rolled back revision 2 to 1 in "), "{rolled_back:?}");
-    let told = world.policy_events("checkout", "RolledBack").await?;
+    let told = world.policy_event("checkout", "RolledBack").await?;
     assert_eq!(told, [format!("checkout: {}", rolled_back[0])]);
 
     let deployment = world.deployment("checkout").await?;

@@ -72,7 +72,7 @@ async fn a_policy_that_breaks_while_it_holds_a_rollout_keeps_it_and_goes_on_once
     let policy = Policy::of("checkout").monitoring("6s");
     world.governed(Service::new("checkout").replicas(4), Release::new("v1"), policy.clone()).await?;
     world.proxy.set(Fault::Cut);
-    world.release("checkout", Release::new("v2").ready_after(Duration::from_secs(3))).await?;
+    world.release("checkout", Release::new("v2").ready_after(Duration::from_secs(8))).await?;
     let halted = world.reaches("checkout", "Halted").await?;
 
     let broken = policy.clone().with("/prometheus", "far");
@@ -86,8 +86,8 @@ async fn a_policy_that_breaks_while_it_holds_a_rollout_keeps_it_and_goes_on_once
     let succeeded = world.reaches("checkout", "Succeeded").await?;
     assert_eq!(succeeded.started, halted.started, "it is the same rollout");
     world.pods_are("checkout", "v1: 0/0, v2: 4/4").await?;
-    assert_eq!(world.events("checkout", "RolloutStarted").await?.len(), 1);
-    assert_eq!(world.events("checkout", "Resumed").await?.len(), 1);
+    assert_eq!(world.event("checkout", "RolloutStarted").await?.len(), 1);
+    assert_eq!(world.event("checkout", "Resumed").await?.len(), 1);
     assert_eq!((world.history.pauses("checkout"), world.history.rollbacks("checkout")), (1, 0));
     Ok(())
 }

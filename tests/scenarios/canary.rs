@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use gatekeeper::api::status::CanaryStatus;
 use serde_json::{Value, json};
 
 use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
@@ -14,6 +15,15 @@ fn canary() -> Value {
 
 fn policy() -> Policy {
     Policy::of("checkout").with("/canary", canary()).monitoring("6s")
+}
+
+/// Holds for as long as a scenario acts on the canary, however slow the machine is.
+fn held_until_told() -> Policy {
+    Policy::of("checkout").with("/canary", json!({"traffic": "10%", "hold": "1h"})).monitoring("6s")
+}
+
+async fn hold_no_longer(world: &World) -> Result<()> {
+    world.patch_policy("checkout", json!({"spec": {"canary": {"hold": "5s"}}})).await
 }
 
 async fn governed(name: &str, service: Service, policy: Policy) -> Result<World> {
@@ -34,17 +44,15 @@ async fn a_good_release_is_held_as_a_canary_and_then_promoted() -> Result<()> {
     let world = governed("canary-good", Service::new("checkout"), policy()).await?;
     let before = settings(&world).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
-    world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
-    let held = world.reaches("checkout", "Canary").await?;
-    world
-        .eventually("the canary is held", PATIENCE, async || {
-            Ok(world.rollout("checkout").await?.canary.is_some_and(|canary| canary.held_since.is_some()))
+    let is_held = |canary: &CanaryStatus| canary.held_since.is_some();
+    let held = world
+        .is_told("checkout", "has a canary that is held", PATIENCE, |rollout| {
+            rollout.canary.as_ref().is_some_and(is_held)
         })
         .await?;
-    let canary = world.rollout("checkout").await?.canary.unwrap_or_default();
+    let canary = held.canary.clone().unwrap_or_default();
     assert_eq!((canary.step, canary.steps, canary.pods), (1, Some(1), Some(2)), "{held:?}");
     assert_eq!(canary.share.as_deref(), Some("16.7%"));
-    assert!(world.deployment("checkout").await?.paused);
 
     let succeeded = world.reaches("checkout", "Succeeded").await?;
     assert_eq!(succeeded.stable.and_then(|stable| stable.revision), Some(2));
@@ -54,6 +62,7 @@ async fn a_good_release_is_held_as_a_canary_and_then_promoted() -> Result<()> {
     let passed = world.event("checkout", "CanaryPassed").await?;
     assert!(passed.len() == 1 && passed[0].contains(" requests since counting began (0."), "{passed:?}");
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (2, 10));
+    assert_eq!(world.history.pauses("checkout"), 1, "for the canary");
     assert_eq!(settings(&world).await?, before);
     assert_eq!(world.history.versions("checkout"), ["v1", "v2"]);
     Ok(())
@@ -80,13 +89,13 @@ async fn each_step_has_its_share_and_its_hold() -> Result<()> {
     let policy = Policy::of("checkout").with("/canary", steps).monitoring("6s");
     let world = governed("canary-steps", Service::new("checkout"), policy).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
-    world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
-    world.pods_are("checkout", "v1: 10/10, v2: 7/7").await?;
+    world.pods_were("checkout", "v1: 10/10, v2: 2/2").await?;
+    world.pods_were("checkout", "v1: 10/10, v2: 7/7").await?;
     world.reaches("checkout", "Succeeded").await?;
-    let started = world.event("checkout", "CanaryStarted").await?;
+    let started = world.events_of("checkout", "CanaryStarted", 2).await?;
     assert_eq!(started.len(), 2, "{started:?}");
     assert!(started[1].starts_with("step 2 of 2: 7 of 17 pods, 41.2 % of them"), "{started:?}");
-    assert_eq!(world.event("checkout", "CanaryPassed").await?.len(), 2);
+    assert_eq!(world.events_of("checkout", "CanaryPassed", 2).await?.len(), 2);
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (7, 10));
     Ok(())
 }
@@ -97,7 +106,7 @@ async fn a_deployment_without_room_for_another_pod_gets_its_canary_in_place() ->
     let world = governed("canary-in-place", service, policy()).await?;
     let before = settings(&world).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
-    world.pods_are("checkout", "v1: 9/9, v2: 1/1").await?;
+    world.pods_were("checkout", "v1: 9/9, v2: 1/1").await?;
     world.reaches("checkout", "Succeeded").await?;
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (1, 9), "{}", world.history);
     assert_eq!(settings(&world).await?, before);
@@ -110,7 +119,7 @@ async fn a_single_replica_gets_a_canary_beside_it() -> Result<()> {
     let world = governed("canary-single", service, policy()).await?;
     let before = settings(&world).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
-    world.pods_are("checkout", "v1: 1/1, v2: 1/1").await?;
+    world.pods_were("checkout", "v1: 1/1, v2: 1/1").await?;
     world.reaches("checkout", "Succeeded").await?;
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (1, 1));
     assert_eq!(settings(&world).await?, before);
@@ -119,9 +128,7 @@ async fn a_single_replica_gets_a_canary_beside_it() -> Result<()> {
 
 #[tokio::test]
 async fn replicas_that_move_in_the_hold_leave_the_canary_its_share() -> Result<()> {
-    let slow = json!({"traffic": "10%", "hold": "30s"});
-    let policy = Policy::of("checkout").with("/canary", slow).monitoring("6s");
-    let world = governed("canary-scaled", Service::new("checkout"), policy).await?;
+    let world = governed("canary-scaled", Service::new("checkout"), held_until_told()).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
     world.kubectl(&["scale", "deployment/checkout", "--replicas=20"]).await?;
@@ -129,6 +136,7 @@ async fn replicas_that_move_in_the_hold_leave_the_canary_its_share() -> Result<(
     world.kubectl(&["scale", "deployment/checkout", "--replicas=5"]).await?;
     world.pods_are("checkout", "v1: 5/5, v2: 1/1").await?;
     assert_eq!(world.rollout("checkout").await?.phase, "Canary");
+    hold_no_longer(&world).await?;
     world.reaches("checkout", "Succeeded").await?;
     world.pods_are("checkout", "v1: 0/0, v2: 5/5").await?;
     Ok(())
@@ -136,26 +144,26 @@ async fn replicas_that_move_in_the_hold_leave_the_canary_its_share() -> Result<(
 
 #[tokio::test]
 async fn scaled_to_nothing_and_back_the_canary_is_still_a_canary() -> Result<()> {
-    let slow = json!({"traffic": "10%", "hold": "30s"});
-    let policy = Policy::of("checkout").with("/canary", slow).monitoring("6s");
-    let world = governed("canary-to-zero", Service::new("checkout"), policy).await?;
+    let world = governed("canary-to-zero", Service::new("checkout"), held_until_told()).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
     world.kubectl(&["scale", "deployment/checkout", "--replicas=0"]).await?;
     world.pods_are("checkout", "v1: 0/0, v2: 0/0").await?;
     world.kubectl(&["scale", "deployment/checkout", "--replicas=10"]).await?;
     world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
+    hold_no_longer(&world).await?;
     world.reaches("checkout", "Succeeded").await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_newer_template_in_the_canary_takes_its_place() -> Result<()> {
-    let world = governed("canary-newer", Service::new("checkout"), policy()).await?;
+    let world = governed("canary-newer", Service::new("checkout"), held_until_told()).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
     world.release("checkout", Release::new("v3").burning(0.3)).await?;
     world.pods_are("checkout", "v1: 10/10, v2: 0/0, v3: 2/2").await?;
+    hold_no_longer(&world).await?;
     let succeeded = world.reaches("checkout", "Succeeded").await?;
     assert_eq!(succeeded.stable.and_then(|stable| stable.revision), Some(3));
     assert_eq!(world.history.pods_while_held("checkout", "v3", "v1"), (2, 10), "{}", world.history);
@@ -175,12 +183,7 @@ async fn the_operator_killed_between_arming_and_latching_leaves_a_canary_behind(
     world.operator().process.kill()?;
     world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
     // Nobody looks after it, and it stays so: Kubernetes has taken note of what it is, and can go no further.
-    world
-        .eventually("Kubernetes has seen it", PATIENCE, async || {
-            let deployment = world.object("deployment", "checkout").await?;
-            Ok(deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"])
-        })
-        .await?;
+    world.is_observed("checkout").await?;
     assert_eq!(world.pods("checkout").await?, "v1: 10/10, v2: 2/2");
     world.operator().process.start()?;
     world.operator().wait_until_ready().await?;

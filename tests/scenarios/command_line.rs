@@ -2,29 +2,51 @@
 
 use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
 
-use crate::world::{Policy, Release, Service, World, WorldOptions};
+use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
+
+/// A command under way, and what it has printed so far.
+struct Running {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    told: String,
+}
+
+impl Running {
+    /// Waits until it has printed this.
+    async fn tells(&mut self, text: &str) -> Result<()> {
+        while !self.told.contains(text) {
+            let read = timeout(PATIENCE, self.output.read_line(&mut self.told)).await.context("it says no more")??;
+            ensure!(read > 0, "it ended without saying {text}: {}", self.told);
+        }
+        Ok(())
+    }
+
+    /// The exit code, and all that it printed.
+    async fn ended(mut self) -> Result<(Option<i32>, String)> {
+        self.output.read_to_string(&mut self.told).await?;
+        let output = self.child.wait_with_output().await?;
+        Ok((output.status.code(), self.told + &String::from_utf8(output.stderr)?))
+    }
+}
 
 /// Starts a command in the scenario's namespace.
-fn start(world: &World, arguments: &[&str]) -> Result<Child> {
+fn start(world: &World, arguments: &[&str]) -> Result<Running> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_error-budget-gatekeeper"));
     command.args(arguments).args(["--namespace", &world.namespace]).env("KUBECONFIG", world.cluster().kubeconfig());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command.spawn().context("start the binary")
-}
-
-/// The exit code, and all that it printed.
-async fn ended(child: Child) -> Result<(Option<i32>, String)> {
-    let output = child.wait_with_output().await?;
-    let text = [output.stdout, output.stderr].concat();
-    Ok((output.status.code(), String::from_utf8(text)?))
+    let mut child = command.spawn().context("start the binary")?;
+    let output = BufReader::new(child.stdout.take().context("its output is piped")?);
+    Ok(Running { child, output, told: String::new() })
 }
 
 async fn run(world: &World, arguments: &[&str]) -> Result<(Option<i32>, String)> {
-    ended(start(world, arguments)?).await
+    start(world, arguments)?.ended().await
 }
 
 async fn governed(name: &str, policy: Policy) -> Result<World> {
@@ -42,12 +64,12 @@ async fn a_canary_that_waits_for_a_person_is_approved_and_followed_to_its_end() 
     let policy = Policy::of("checkout").with("/canary", canary).with("/approval", "Manual").monitoring("6s");
     let world = governed("command-approve", policy).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
-    let wait = start(&world, &WAIT)?;
-    world.is_because("checkout", "ApprovalRequired").await?;
+    let mut wait = start(&world, &WAIT)?;
+    wait.tells("Canary (ApprovalRequired)").await?;
     let (code, told) = run(&world, &["approve", "deployment/checkout"]).await?;
     assert!(code == Some(0) && told.starts_with("Approved: "), "{code:?}: {told}");
-    let (code, told) = ended(wait).await?;
-    assert!(code == Some(0) && told.contains("Canary (ApprovalRequired)"), "{code:?}: {told}");
+    let (code, told) = wait.ended().await?;
+    assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("command-approve/checkout: promoted: revision 2 "), "{told}");
     Ok(())
 }

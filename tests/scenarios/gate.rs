@@ -15,7 +15,7 @@ impl World {
     /// Waits as pipelines do.
     async fn wait_for_gate(&self, policy: &str, status: &str) -> Result<()> {
         let condition = format!("--for=condition=GateOpen={status}");
-        self.kubectl(&["wait", &condition, &format!("ebp/{policy}"), "--timeout=60s"]).await?;
+        self.kubectl(&["wait", &condition, &format!("ebp/{policy}"), "--timeout=180s"]).await?;
         Ok(())
     }
 
@@ -58,7 +58,7 @@ async fn the_gate_closes_when_the_budget_is_spent_and_opens_when_there_is_more_a
     let closed = world.gate_is("checkout", "Closed").await?;
     let why = closed.closed.get("checkout").context("the Deployment is not named")?;
     assert!(why.contains("20.0 % needed"), "{why}");
-    let events = world.policy_events("checkout", "GateClosed").await?;
+    let events = world.policy_event("checkout", "GateClosed").await?;
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(
         events[0].starts_with("checkout: availability budget ") && events[0].contains("20.0 % needed"),

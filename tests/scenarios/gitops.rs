@@ -106,10 +106,12 @@ async fn a_bad_release_in_git_starts_no_war(name: &str, tool: Tool) -> Result<()
     let fix = Release::new("v3").burning(0.2);
     git.sync(&fix).await?;
     world
-        .eventually("the fix has succeeded", PATIENCE, async || {
+        .eventually("the fix has succeeded", PATIENCE * 2, async || {
             git.sync(&fix).await?;
-            let deployment = world.deployment("checkout").await?;
-            Ok(world.rollout("checkout").await?.phase == "Succeeded" && deployment.version == "v3")
+            let rollout = world.rollout("checkout").await?;
+            Ok(rollout.phase == "Succeeded"
+                && rollout.newest == rollout.stable
+                && world.pods("checkout").await?.ends_with("v3: 4/4"))
         })
         .await?;
     world.pods_are("checkout", "v1: 0/0, v2: 0/0, v3: 4/4").await?;
@@ -125,9 +127,10 @@ async fn a_canary_is_held_against_git(name: &str, tool: Tool) -> Result<()> {
     git.sync(&release).await?;
     world.pods_are("checkout", "v1: 4/4, v2: 1/1").await?;
     world
-        .eventually("it has succeeded", PATIENCE, async || {
+        .eventually("it has succeeded", PATIENCE * 2, async || {
             git.sync(&release).await?;
-            Ok(world.rollout("checkout").await?.phase == "Succeeded")
+            let rollout = world.rollout("checkout").await?;
+            Ok(rollout.phase == "Succeeded" && rollout.newest.and_then(|newest| newest.revision) == Some(2))
         })
         .await?;
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (1, 4), "{}", world.history);

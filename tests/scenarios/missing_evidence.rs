@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::json;
 use testbed::fault_proxy::Fault;
 
-use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
+use crate::world::{Policy, Release, Service, World, WorldOptions};
 
 /// A world in which v2, a good release, replaces v1 slowly enough to be held more than once.
 async fn rolling_out(options: WorldOptions) -> Result<World> {
     let world = World::start(options).await?;
     world.governed(Service::new("checkout"), Release::new("v1").burning(0.3), Policy::of("checkout")).await?;
-    world.release("checkout", Release::new("v2").burning(0.3).ready_after(Duration::from_secs(4))).await?;
+    world.release("checkout", Release::new("v2").burning(0.3).ready_after(Duration::from_secs(10))).await?;
     world.reaches("checkout", "Promoting").await?;
     world.looks_go_by(2).await?;
     Ok(world)
@@ -32,13 +33,11 @@ async fn is_held(world: &World, why: &str) -> Result<()> {
 
 /// Waits until the rollout goes on, for the `times`th time.
 async fn goes_on(world: &World, times: usize) -> Result<()> {
-    world
-        .eventually(&format!("it has resumed {times} times"), PATIENCE, async || {
-            Ok(world.events("checkout", "Resumed").await?.len() == times)
-        })
-        .await?;
-    let resumed = world.events("checkout", "Resumed").await?;
-    assert!(resumed.iter().all(|note| note.starts_with("goes on after EvidenceMissing: ")), "{resumed:?}");
+    let resumed = world.events_of("checkout", "Resumed", times).await?;
+    assert!(
+        resumed.len() == times && resumed.iter().all(|note| note.starts_with("goes on after EvidenceMissing: ")),
+        "{resumed:?}"
+    );
     // The status follows within a second; until then it shows the hold that is over.
     world.reaches("checkout", "Promoting").await?;
     Ok(())
@@ -46,9 +45,12 @@ async fn goes_on(world: &World, times: usize) -> Result<()> {
 
 /// Waits for the good end and checks that nothing else happened than holds.
 async fn ends_well(world: &World, holds: usize) -> Result<()> {
+    // Nothing is waited for any more.
+    let at_once = json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": "100%"}}}});
+    world.patch("checkout", at_once).await?;
     world.reaches("checkout", "Succeeded").await?;
     world.pods_are("checkout", "v1: 0/0, v2: 10/10").await?;
-    let missing = world.events("checkout", "EvidenceMissing").await?;
+    let missing = world.events_of("checkout", "EvidenceMissing", holds).await?;
     assert_eq!(missing.len(), holds, "{missing:?}");
     for reason in ["Halted", "BudgetViolation", "RolledBack"] {
         assert_eq!(world.events("checkout", reason).await?, [""; 0], "{reason}");

@@ -60,7 +60,7 @@ async fn story(name: &str, service: Service) -> Result<()> {
     world.pods_are("checkout", "v1: 0/0, v2: 0/0, v3: 6/6").await?;
     let deployment = world.deployment("checkout").await?;
     assert_eq!((deployment.paused, deployment.hold), (false, None));
-    let started = world.events("checkout", "RolloutStarted").await?;
+    let started = world.events_of("checkout", "RolloutStarted", 2).await?;
     assert!(started.len() == 2 && started[1].ends_with("revision 3 is the one to go back to"), "{started:?}");
 
     // Written by its owner: v1, v2, v2 again, v3. By us: v2 let in and rolled back, v3 let in. And not once more: what
@@ -69,7 +69,7 @@ async fn story(name: &str, service: Service) -> Result<()> {
     assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v1", "v2", "v3"]);
     assert_eq!((world.history.pauses("checkout"), world.history.rollbacks("checkout")), (0, 1));
     assert_eq!(world.events("checkout", "RevisionRejected").await?.len(), 1);
-    assert_eq!(world.events("checkout", "BudgetViolation").await?.len(), 1);
+    assert_eq!(world.event("checkout", "BudgetViolation").await?.len(), 1);
     Ok(())
 }
 

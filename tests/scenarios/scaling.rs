@@ -51,7 +51,7 @@ async fn neither_scaling_nor_labels_nor_annotations_are_a_rollout() -> Result<()
     }
     assert_eq!(succeeded.newest.and_then(|newest| newest.revision), Some(2));
     world.pods_are("checkout", "v1: 0/0, v2: 5/5").await?;
-    assert_eq!(world.events("checkout", "RolloutStarted").await?.len(), 1);
+    assert_eq!(world.event("checkout", "RolloutStarted").await?.len(), 1);
     assert_eq!(world.event("checkout", "Promoted").await?.len(), 1);
     for reason in ["Halted", "Resumed", "EvidenceMissing", "BudgetViolation", "RolledBack"] {
         assert_eq!(world.events("checkout", reason).await?, [""; 0], "{reason}");
@@ -69,7 +69,7 @@ async fn a_rollout_that_is_scaled_while_it_is_halted_stays_so_and_then_goes_on()
     let policy = Policy::of("checkout").monitoring("6s");
     world.governed(Service::new("checkout").replicas(4), Release::new("v1"), policy).await?;
     world.proxy.set(Fault::Cut);
-    world.release("checkout", Release::new("v2").ready_after(Duration::from_secs(3))).await?;
+    world.release("checkout", Release::new("v2").ready_after(Duration::from_secs(8))).await?;
     let halted = world.reaches("checkout", "Halted").await?;
 
     autoscale(&world, 8).await?;
@@ -88,8 +88,8 @@ async fn a_rollout_that_is_scaled_while_it_is_halted_stays_so_and_then_goes_on()
     world.proxy.set(Fault::Pass);
     world.reaches("checkout", "Succeeded").await?;
     world.pods_are("checkout", "v1: 0/0, v2: 8/8").await?;
-    assert_eq!(world.events("checkout", "RolloutStarted").await?.len(), 1);
-    assert_eq!(world.events("checkout", "EvidenceMissing").await?.len(), 1);
+    assert_eq!(world.event("checkout", "RolloutStarted").await?.len(), 1);
+    assert_eq!(world.event("checkout", "EvidenceMissing").await?.len(), 1);
     assert_eq!(world.event("checkout", "Resumed").await?.len(), 1);
     assert_eq!(world.history.versions("checkout"), ["v1", "v2"]);
     assert_eq!((world.history.pauses("checkout"), world.history.rollbacks("checkout")), (1, 0));

@@ -22,7 +22,11 @@ async fn describe_says(world: &World, kind: &str, sentences: &[&str]) -> Result<
 async fn kubectl_describe_tells_a_rollback_from_beginning_to_end() -> Result<()> {
     let world = World::start(WorldOptions::named("story")).await?;
     world
-        .governed(Service::new("checkout").replicas(6), Release::new("v1").burning(0.3), Policy::of("checkout"))
+        .governed(
+            Service::new("checkout").replicas(6).traffic(10_000.0),
+            Release::new("v1").burning(0.3),
+            Policy::of("checkout"),
+        )
         .await?;
     world.release("checkout", Release::new("v2").burning(100.0)).await?;
     world.reaches("checkout", "RolledBack").await?;

@@ -30,10 +30,10 @@ async fn above_the_warning_it_is_a_halt_that_ends_with_it() -> Result<()> {
     let succeeded = world.reaches("checkout", "Succeeded").await?;
     assert_eq!(succeeded.newest.and_then(|newest| newest.revision), Some(2));
     world.pods_are("checkout", "v1: 0/0, v2: 6/6").await?;
-    let halted = world.events("checkout", "Halted").await?;
+    let halted = world.event("checkout", "Halted").await?;
     assert!(halted.len() == 1 && halted[0].contains("6 s) exceeds the warning 0.5x; "), "{halted:?}");
     assert!(halted[0].starts_with("burn rate 0.7x (") || halted[0].starts_with("burn rate 0.8x ("), "{halted:?}");
-    let resumed = world.events("checkout", "Resumed").await?;
+    let resumed = world.event("checkout", "Resumed").await?;
     assert!(resumed.len() == 1 && resumed[0].starts_with("goes on after AboveWarning: "), "{resumed:?}");
     assert_eq!(world.event("checkout", "Promoted").await?.len(), 1);
     assert_eq!(world.events("checkout", "BudgetViolation").await?, [""; 0]);

@@ -67,8 +67,8 @@ async fn the_older_governs_and_the_newer_takes_over_when_it_is_gone() -> Result<
         })
         .await?;
     world.pods_are("checkout", "v1: 6/6, v2: 0/0").await?;
-    assert_eq!(world.events("checkout", "RolloutStarted").await?.len(), 1, "it was taken over as it stood");
-    let rolled_back = world.policy_events("another", "RolledBack").await?;
+    assert_eq!(world.event("checkout", "RolloutStarted").await?.len(), 1, "it was taken over as it stood");
+    let rolled_back = world.policy_event("another", "RolledBack").await?;
     assert!(rolled_back.len() == 1 && rolled_back[0].starts_with("checkout: burn rate "), "{rolled_back:?}");
     let record = world.deployment("checkout").await?.rolled_back.context("a record of the rollback")?;
     assert!(record.contains(r#""policy":"another""#), "{record}");

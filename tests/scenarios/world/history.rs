@@ -107,8 +107,15 @@ impl From<&ReplicaSet> for ReplicaSetView {
     }
 }
 
+/// How many pods each version is told to have, and how many are Ready, by name of version.
+pub(super) fn pods(sets: &mut [&ReplicaSetView]) -> String {
+    sets.sort_by(|a, b| a.version.cmp(&b.version));
+    let each: Vec<_> = sets.iter().map(|set| format!("{}: {}/{}", set.version, set.ready, set.desired)).collect();
+    each.join(", ")
+}
+
 /// All objects of one server are in one order.
-fn order(metadata: &ObjectMeta) -> u64 {
+pub(super) fn order(metadata: &ObjectMeta) -> u64 {
     metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
@@ -168,6 +175,16 @@ impl History {
         let record = locked(&self.record);
         let views = record.replica_sets.iter().map(|(_, view)| view);
         views.filter(|view| view.deployment == deployment).cloned().collect()
+    }
+
+    /// How the pods of the Deployment were spread, oldest first, each in the form of [`World::pods`](super::World::pods).
+    pub(crate) fn pods(&self, deployment: &str) -> Vec<String> {
+        let mut sets = BTreeMap::new();
+        let spread = |set: ReplicaSetView| {
+            sets.insert(set.name.clone(), set);
+            pods(&mut sets.values().collect::<Vec<_>>())
+        };
+        self.replica_sets_of(deployment).into_iter().map(spread).collect()
     }
 
     /// The versions that the Deployment's template had, in order: `["v1", "v2", "v1"]` is exactly one rollback.
@@ -245,7 +262,8 @@ impl fmt::Display for History {
     }
 }
 
-async fn follow<K>(api: Api<K>, mut see: impl FnMut(K))
+/// Shows each state of each object, as far as the watch is given them.
+pub(super) async fn follow<K>(api: Api<K>, mut see: impl FnMut(K))
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {

@@ -1,9 +1,11 @@
 //! A cluster with a governed service in it, in the words of the domain.
 
+mod course;
 mod history;
 mod operator;
 mod path;
 mod platform;
+mod reading;
 mod release;
 mod waiting;
 
@@ -12,13 +14,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use gatekeeper::api::ErrorBudgetPolicy;
-use gatekeeper::api::status::RolloutStatus;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use kube::{Client, ResourceExt};
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::cluster::Cluster;
@@ -26,6 +25,7 @@ use testbed::fault_proxy::FaultProxy;
 use testbed::prometheus::PrometheusServer;
 use testbed::traffic::TrafficHandle;
 
+use course::Course;
 pub(crate) use history::{DeploymentView, History, ReplicaSetView};
 use operator::Installation;
 pub(crate) use operator::{Operator, PROGRAM};
@@ -34,7 +34,7 @@ use platform::{Ground, Platform, shared};
 pub(crate) use release::{BUDGET, Policy, Release, Service};
 
 /// How long anything may take that takes seconds on an idle machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a scenario needs beside a namespace of its own with an operator that governs it.
 #[derive(Debug, Clone)]
@@ -108,9 +108,12 @@ pub(crate) struct World {
     pub(crate) proxy: FaultProxy,
     /// Every change of the namespace's Deployments and ReplicaSets.
     pub(crate) history: History,
+    /// Every status of the namespace's rollouts.
+    course: Course,
     /// The namespace of the Deployments and policies.
     pub(crate) namespace: String,
     installation: Installation,
+    has_admission: bool,
     own_prometheus: Option<PrometheusServer>,
     path: Option<Path>,
     services: Mutex<BTreeMap<String, Service>>,
@@ -131,6 +134,7 @@ impl World {
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         namespaces.create(&PostParams::default(), &namespace).await.context("create the scenario's namespace")?;
         let history = History::watch(&client, &name);
+        let course = Course::watch(&client, &name);
 
         let own_prometheus = if own_prometheus { Some(ground.another_prometheus().await?) } else { None };
         let prometheus = own_prometheus.as_ref().unwrap_or(&ground.prometheus);
@@ -151,8 +155,10 @@ impl World {
             operators: Vec::new(),
             proxy,
             history,
+            course,
             namespace: name,
             installation,
+            has_admission: admission,
             own_prometheus,
             path,
             services: Mutex::default(),
@@ -247,6 +253,7 @@ impl World {
     }
 
     async fn apply_as_its_owner_does(&self, service: &str, manifest: &Value) -> Result<()> {
+        self.another_release_begins(service).await?;
         match self.service(service).is_applied_server_side {
             true => self.apply_server_side(manifest).await,
             false => self.apply(manifest).await,
@@ -259,6 +266,14 @@ impl World {
     /// When the service was never deployed.
     pub(crate) fn manifest(&self, service: &str, release: &Release) -> Value {
         self.service(service).manifest(&self.namespace, release)
+    }
+
+    /// What status says of the service until now is not waited for any more.
+    async fn another_release_begins(&self, service: &str) -> Result<()> {
+        if let Some(policy) = self.policies().get_opt(service).await? {
+            self.course.is_over(&policy);
+        }
+        Ok(())
     }
 
     fn service(&self, name: &str) -> Service {
@@ -309,10 +324,26 @@ impl World {
     /// stable one: where most scenarios begin.
     pub(crate) async fn governed(&self, service: Service, release: Release, policy: Policy) -> Result<()> {
         let name = service.name.clone();
+        let is_enforced = policy.is_enforced();
         self.deploy(service, release).await?;
         self.govern(policy).await?;
         self.reaches(&name, "Succeeded").await?;
+        if self.has_admission && is_enforced {
+            self.would_be_held(&name).await?;
+        }
         Ok(())
+    }
+
+    /// Waits until the API server, which takes notice of policies in its own time, holds another template of the service.
+    async fn would_be_held(&self, service: &str) -> Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client(), &self.namespace);
+        let another = json!({"spec": {"template": {"metadata": {"annotations": {"example.com/another": "yes"}}}}});
+        let attempt = PatchParams { dry_run: true, ..PatchParams::default() };
+        self.eventually(&format!("another template of {service} is held"), PATIENCE, async || {
+            let held = deployments.patch(service, &attempt, &Patch::Merge(&another)).await?;
+            Ok(DeploymentView::from(&held).paused)
+        })
+        .await
     }
 
     /// Patches the Deployment with a JSON merge patch.
@@ -324,6 +355,7 @@ impl World {
 
     /// Releases another version in one request of no length: for what has to happen at an exact moment.
     pub(crate) async fn release_at_once(&self, service: &str, release: &Release) -> Result<()> {
+        self.another_release_begins(service).await?;
         let template = self.manifest(service, release)["spec"]["template"].clone();
         let replace = json!([{"op": "replace", "path": "/spec/template", "value": template}]);
         let deployments: Api<Deployment> = Api::namespaced(self.client(), &self.namespace);
@@ -332,85 +364,18 @@ impl World {
         Ok(())
     }
 
-    /// Patches the policy with a JSON merge patch.
+    /// Patches the policy with a JSON merge patch, and waits until the operator, if it runs, has taken it in.
     pub(crate) async fn patch_policy(&self, policy: &str, patch: Value) -> Result<()> {
-        self.policies().patch(policy, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
-    }
-
-    /// The policies of the namespace.
-    pub(crate) fn policies(&self) -> Api<ErrorBudgetPolicy> {
-        Api::namespaced(self.client(), &self.namespace)
-    }
-
-    /// What the policy of the same name as the service says of its rollout; the default when it says nothing yet.
-    pub(crate) async fn rollout(&self, service: &str) -> Result<RolloutStatus> {
-        let status = self.policies().get(service).await?.status.unwrap_or_default();
-        Ok(status.rollouts.get(service).cloned().unwrap_or_default())
-    }
-
-    /// The Deployment as it is.
-    pub(crate) async fn deployment(&self, service: &str) -> Result<DeploymentView> {
-        let deployments: Api<Deployment> = Api::namespaced(self.client(), &self.namespace);
-        Ok(DeploymentView::from(&deployments.get(service).await?))
-    }
-
-    /// The Deployment's ReplicaSets, oldest revision first.
-    pub(crate) async fn replica_sets(&self, service: &str) -> Result<Vec<ReplicaSetView>> {
-        let replica_sets: Api<ReplicaSet> = Api::namespaced(self.client(), &self.namespace);
-        let listed = replica_sets.list(&ListParams::default()).await?;
-        let mut views: Vec<_> = listed.items.iter().map(ReplicaSetView::from).collect();
-        views.retain(|view| view.deployment == service);
-        views.sort_by_key(|view| view.revision);
-        Ok(views)
-    }
-
-    /// How many pods each version is told to have, and how many are Ready: `v1: 10/10, v2: 0/0`, by name of version.
-    pub(crate) async fn pods(&self, service: &str) -> Result<String> {
-        let mut sets = self.replica_sets(service).await?;
-        sets.sort_by(|a, b| a.version.cmp(&b.version));
-        let lines: Vec<_> = sets.iter().map(|set| format!("{}: {}/{}", set.version, set.ready, set.desired)).collect();
-        Ok(lines.join(", "))
-    }
-
-    /// How many pods each version is told to have: `v1: 7, v2: 4`, by name of version.
-    pub(crate) async fn shares(&self, service: &str) -> Result<String> {
-        let mut sets = self.replica_sets(service).await?;
-        sets.sort_by(|a, b| a.version.cmp(&b.version));
-        let lines: Vec<_> = sets.iter().map(|set| format!("{}: {}", set.version, set.desired)).collect();
-        Ok(lines.join(", "))
-    }
-
-    /// The notes of the Events with this reason on the Deployment, oldest first.
-    pub(crate) async fn events(&self, service: &str, reason: &str) -> Result<Vec<String>> {
-        self.notes("Deployment", service, reason).await
-    }
-
-    /// The notes of the Events with this reason on the policy, oldest first.
-    pub(crate) async fn policy_events(&self, policy: &str, reason: &str) -> Result<Vec<String>> {
-        self.notes("ErrorBudgetPolicy", policy, reason).await
-    }
-
-    async fn notes(&self, kind: &str, name: &str, reason: &str) -> Result<Vec<String>> {
-        let events: Api<Event> = Api::namespaced(self.client(), &self.namespace);
-        let mut listed = events.list(&ListParams::default()).await?.items;
-        listed.retain(|event| {
-            let about = event.regarding.clone().unwrap_or_default();
-            about.kind.as_deref() == Some(kind)
-                && about.name.as_deref() == Some(name)
-                && event.reason.as_deref() == Some(reason)
-        });
-        listed.sort_by_key(|event| (event.event_time.clone().map(|time| time.0), event.name_any()));
-        Ok(listed.into_iter().filter_map(|event| event.note).collect())
-    }
-
-    /// Looks that the operator has taken so far, with and without evidence.
-    pub(crate) async fn looks(&self) -> Result<f64> {
-        let mut looks = 0.0;
-        for operator in self.operators.iter().filter(|operator| operator.process.is_running()) {
-            looks += operator.metric("looks_total", &[]).await?;
+        let patched = self.policies().patch(policy, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        if !self.operators.iter().any(|operator| operator.process.is_running()) {
+            return Ok(());
         }
-        Ok(looks)
+        self.eventually(&format!("the change of {policy} is taken in"), PATIENCE, async || {
+            let conditions = self.status(policy).await?.conditions;
+            let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
+            Ok(ready.is_some_and(|ready| ready.observed_generation >= patched.metadata.generation))
+        })
+        .await
     }
 }
 

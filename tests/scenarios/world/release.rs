@@ -203,6 +203,11 @@ impl Policy {
         self
     }
 
+    /// It does more than look on.
+    pub(super) fn is_enforced(&self) -> bool {
+        self.spec["mode"] != "Observe"
+    }
+
     pub(crate) fn manifest(&self, namespace: &str) -> Value {
         json!({
             "apiVersion": "errorbudget.dev/v1alpha1",

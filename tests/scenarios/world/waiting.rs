@@ -61,11 +61,6 @@ impl World {
         Ok(began.elapsed())
     }
 
-    /// What status says of the policy.
-    pub(crate) async fn status(&self, policy: &str) -> Result<ErrorBudgetPolicyStatus> {
-        Ok(self.policies().get(policy).await?.status.unwrap_or_default())
-    }
-
     /// Waits until the gate of the policy is this.
     pub(crate) async fn gate_is(&self, policy: &str, gate: &str) -> Result<ErrorBudgetPolicyStatus> {
         self.eventually(&format!("the gate of {policy} is {gate}"), PATIENCE, async || {
@@ -75,43 +70,46 @@ impl World {
         self.status(policy).await
     }
 
-    /// Waits until the service's rollout is in this phase.
+    /// Waits until the service's rollout is in this phase, or has been since what was waited for last, and returns what
+    /// its status says, or last said, in it.
     pub(crate) async fn reaches(&self, service: &str, phase: &str) -> Result<RolloutStatus> {
         self.reaches_within(service, phase, PATIENCE).await
     }
 
-    /// Waits until the service's rollout is in this phase, for at most so long.
+    /// The same, for at most so long.
     pub(crate) async fn reaches_within(&self, service: &str, phase: &str, patience: Duration) -> Result<RolloutStatus> {
-        self.eventually(&format!("{service} is {phase}"), patience, async || {
-            let rollout = self.rollout(service).await?;
-            ensure!(rollout.phase == phase, "it is {} ({:?})", rollout.phase, rollout.message);
-            Ok(true)
-        })
-        .await?;
-        self.rollout(service).await
+        self.is_told(service, &format!("is {phase}"), patience, |rollout| rollout.phase == phase).await
     }
 
     /// Waits until the service's rollout is halted for this reason.
     pub(crate) async fn halts_for(&self, service: &str, reason: &str) -> Result<RolloutStatus> {
-        self.eventually(&format!("{service} is Halted for {reason}"), PATIENCE, async || {
-            let rollout = self.rollout(service).await?;
-            let halted = rollout.phase == "Halted" && rollout.reason.as_deref() == Some(reason);
-            ensure!(halted, "it is {} for {:?} ({:?})", rollout.phase, rollout.reason, rollout.message);
-            Ok(true)
-        })
-        .await?;
-        self.rollout(service).await
+        let halted = |rollout: &RolloutStatus| rollout.phase == "Halted" && rollout.reason.as_deref() == Some(reason);
+        self.is_told(service, &format!("is Halted for {reason}"), PATIENCE, halted).await
     }
 
     /// Waits until the service's rollout is where it is for this reason.
     pub(crate) async fn is_because(&self, service: &str, reason: &str) -> Result<RolloutStatus> {
-        self.eventually(&format!("{service} is where it is because of {reason}"), PATIENCE, async || {
-            let rollout = self.rollout(service).await?;
-            ensure!(rollout.reason.as_deref() == Some(reason), "it is {} for {:?}", rollout.phase, rollout.reason);
+        let because = |rollout: &RolloutStatus| rollout.reason.as_deref() == Some(reason);
+        self.is_told(service, &format!("is where it is because of {reason}"), PATIENCE, because).await
+    }
+
+    /// Waits until the service's status is so, or was since what was waited for last: no phase is too short to be seen.
+    pub(crate) async fn is_told(
+        &self,
+        service: &str,
+        what: &str,
+        patience: Duration,
+        is_it: impl Fn(&RolloutStatus) -> bool,
+    ) -> Result<RolloutStatus> {
+        let mut told = None;
+        self.eventually(&format!("{service} {what}"), patience, async || {
+            let now = self.rollout(service).await?;
+            told = self.course.find(service, &is_it);
+            ensure!(told.is_some(), "it is {} for {:?} ({:?})", now.phase, now.reason, now.message);
             Ok(true)
         })
         .await?;
-        self.rollout(service).await
+        told.context("it was found")
     }
 
     /// Waits until the rollout of the Deployment's newest template is complete and Prometheus has scraped its pods.
@@ -153,12 +151,47 @@ impl World {
         self.events(service, reason).await
     }
 
+    /// Waits until the service has so many Events with this reason, and returns the notes of all of them.
+    pub(crate) async fn events_of(&self, service: &str, reason: &str, times: usize) -> Result<Vec<String>> {
+        self.eventually(&format!("{service} has {times} Events {reason}"), PATIENCE, async || {
+            Ok(self.events(service, reason).await?.len() >= times)
+        })
+        .await?;
+        self.events(service, reason).await
+    }
+
+    /// Waits until the policy has an Event with this reason, and returns the notes of all of them.
+    pub(crate) async fn policy_event(&self, policy: &str, reason: &str) -> Result<Vec<String>> {
+        self.eventually(&format!("policy {policy} has an Event {reason}"), PATIENCE, async || {
+            Ok(!self.policy_events(policy, reason).await?.is_empty())
+        })
+        .await?;
+        self.policy_events(policy, reason).await
+    }
+
     /// Waits until the pods of each version are as said, in the form of [`World::pods`].
     pub(crate) async fn pods_are(&self, service: &str, expected: &str) -> Result<()> {
         self.eventually(&format!("the pods of {service} are {expected}"), PATIENCE, async || {
             let pods = self.pods(service).await?;
             ensure!(pods == expected, "they are {pods}");
             Ok(true)
+        })
+        .await
+    }
+
+    /// Waits until the pods of each version are as said, or were at any time: for what does not last.
+    pub(crate) async fn pods_were(&self, service: &str, expected: &str) -> Result<()> {
+        self.eventually(&format!("the pods of {service} are or were {expected}"), PATIENCE, async || {
+            Ok(self.history.pods(service).iter().any(|pods| pods == expected))
+        })
+        .await
+    }
+
+    /// Waits until Kubernetes has taken notice of the newest change of the Deployment.
+    pub(crate) async fn is_observed(&self, service: &str) -> Result<()> {
+        self.eventually(&format!("Kubernetes has seen the newest {service}"), PATIENCE, async || {
+            let deployment = self.object("deployment", service).await?;
+            Ok(deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"])
         })
         .await
     }
@@ -183,7 +216,7 @@ impl World {
             let answer = self.cluster().kubectl(question).await.unwrap_or_else(|error| format!("{error:#}"));
             let _ = writeln!(story, "--- kubectl {}\n{answer}", question.join(" "));
         }
-        let _ = writeln!(story, "--- what happened\n{}", self.history);
+        let _ = writeln!(story, "--- what happened\n{}\n{}", self.history, self.course);
         for operator in &self.operators {
             let log = std::fs::read_to_string(operator.process.log()).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
