@@ -23,7 +23,8 @@ impl Context {
         let replica_sets = crate::watch::list_replica_sets(&self.client, view).await?;
         let mut facts = facts::rollout(view, &replica_sets);
         if let (Progress::DeadlineExceeded(_), Some(canary)) = (&facts.progress, &facts.canary)
-            && let Some(Hindrance::Environment(why)) = crate::watch::hindrance(&self.client, view, &canary.uid).await?
+            && let Some(Hindrance::Environment(why)) =
+                crate::watch::pods_now(&self.client, view, &canary.uid).await?.hindrance
         {
             facts.progress = Progress::CannotRun(why);
         }
@@ -51,7 +52,14 @@ impl Context {
         }
         let hindrance = match &facts.progress {
             Progress::CannotRun(why) => Some(Hindrance::Environment(why.clone())),
-            _ => crate::watch::hindrance(&self.client, view, &canary.uid).await?,
+            _ => {
+                let pods = crate::watch::pods_now(&self.client, view, &canary.uid).await?;
+                if pods.ready >= canary.desired {
+                    // They have become Ready, and their ReplicaSet does not say so yet.
+                    return Ok(());
+                }
+                pods.hindrance
+            }
         };
         facts.progress = match (awaited, hindrance) {
             (Awaited::Overdue(deadline), hindrance) => {

@@ -91,15 +91,24 @@ pub enum Hindrance {
     Crash(String),
 }
 
-/// What keeps pods of the ReplicaSet with this uid from running; `None` when nothing is said of that kind.
+/// How the pods of a ReplicaSet are at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodsNow {
+    /// How many are Ready, of the first page.
+    pub ready: u32,
+    /// What keeps one of them from running; `None` when nothing is said of that kind.
+    pub hindrance: Option<Hindrance>,
+}
+
+/// How the pods of the ReplicaSet with this uid are: nearer to them than what is counted in the ReplicaSet's status.
 ///
 /// # Errors
 /// When the API server does not answer, refuses, or takes more than 5 s.
-pub async fn hindrance(
+pub async fn pods_now(
     client: &Client,
     deployment: &DeploymentView,
     replica_set_uid: &str,
-) -> Result<Option<Hindrance>, ListError> {
+) -> Result<PodsNow, ListError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &deployment.key().namespace);
     // One page is enough for an example.
     let page = within_time("pods", deployment, api.list(&of(deployment)?.limit(PAGE))).await?;
@@ -107,7 +116,15 @@ pub async fn hindrance(
         let owners = pod.metadata.owner_references.iter().flatten();
         owners.into_iter().any(|owner| owner.controller == Some(true) && owner.uid == replica_set_uid)
     });
-    Ok(owned.filter_map(hindrance_of).next())
+    let (ready, others): (Vec<_>, Vec<_>) = owned.partition(|pod| is_ready(pod));
+    let hindrance = others.into_iter().filter_map(hindrance_of).next();
+    Ok(PodsNow { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), hindrance })
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().filter_map(|status| status.conditions.as_ref()).flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && pod.metadata.deletion_timestamp.is_none()
 }
 
 fn hindrance_of(pod: &Pod) -> Option<Hindrance> {

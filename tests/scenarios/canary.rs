@@ -23,7 +23,7 @@ fn held_until_told() -> Policy {
 }
 
 async fn hold_no_longer(world: &World) -> Result<()> {
-    world.patch_policy("checkout", json!({"spec": {"canary": {"hold": "5s"}}})).await
+    world.patch_policy("checkout", json!({"spec": {"canary": {"hold": "10s"}}})).await
 }
 
 async fn governed(name: &str, service: Service, policy: Policy) -> Result<World> {

@@ -64,7 +64,7 @@ async fn a_gate_that_closes_halts_a_canary_and_opening_lets_it_go_on() -> Result
     let halted = world.halts_for("checkout", "BudgetSpent").await?;
     assert!(halted.message.unwrap_or_default().contains("99.0 % needed"));
     assert_eq!(world.pods("checkout").await?, "v1: 4/4, v2: 1/1");
-    let open = json!({"spec": {"validate": {"threshold": "1000"}, "canary": {"hold": "5s"}}});
+    let open = json!({"spec": {"validate": {"threshold": "1000"}, "canary": {"hold": "10s"}}});
     world.patch_policy("checkout", open).await?;
     succeeds(&world, "v2").await
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
 
 /// A successor waits for its end, and a machine that is busy needs time to renew it.
-const LEASE: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(30);
 /// How long a request of the operator is on its way while a test steps in between two of them.
 const LONG_WAY: Duration = Duration::from_secs(2);
 

@@ -40,7 +40,7 @@ async fn a_push_during_analysis_starts_over_and_goes_back_to_the_last_good_one()
 
 #[tokio::test]
 async fn a_push_in_the_very_moment_of_the_rollback_is_not_overwritten() -> Result<()> {
-    let world = World::start(WorldOptions::named("push-in-rollback").own_path()).await?;
+    let world = World::start(WorldOptions::named("push-in-rollback").own_path().lease(Duration::from_secs(60))).await?;
     let stable = Release::new("v1").burning(0.3);
     let policy = Policy::of("checkout").monitoring("6s");
     world.governed(Service::new("checkout").replicas(4), stable, policy).await?;

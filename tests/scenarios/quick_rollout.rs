@@ -21,7 +21,7 @@ const LOOKS: i64 = 10_000;
 async fn governed(name: &str, burn_rate: f64) -> Result<World> {
     let world = World::start(WorldOptions::named(name)).await?;
     let service = Service::new("checkout").replicas(3).rolling("100%", "100%");
-    let policy = Policy::of("checkout").looking(3, "30s").monitoring("12s");
+    let policy = Policy::of("checkout").looking(3, "30s").monitoring("30s");
     world.governed(service, at_once("v1").burning(burn_rate), policy).await?;
     let enough = async || {
         let pods = world.traffic().pods(&world.namespace, "checkout");

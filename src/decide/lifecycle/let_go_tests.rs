@@ -110,3 +110,18 @@ fn a_policy_that_only_observes_rejects_nothing() {
     assert_eq!((begun.state.phase, &begun.action), (Phase::Promoting, &Action::None));
     assert_eq!(reasons(&begun), [EventReason::RolloutStarted]);
 }
+
+#[test]
+fn what_was_rolled_back_before_is_judged_by_its_looks_alone_when_the_policy_only_observes() {
+    let begun = rejected(&pushed(), Mode::Observe).state;
+    let mark = Condemned { reason: "burn rate 14.2x".into(), at: at(30) };
+    let again = crate::watch::rollout::Revision { condemned: Some(mark), ..revision("v2", 4, 10) };
+    let complete = Rollout { canary: Some(again), ..facts("v2", 4, true, vec![revision("v1", 3, 0)]) };
+    let looked = decide(Some(&begun), &observed(&complete, &healthy(), 140));
+    assert_eq!((looked.state.phase, reasons(&looked)), (Phase::Monitoring, vec![]));
+    assert_eq!(looked.state.newest.revision, 4, "the number that it has now");
+    let found = decide(Some(&looked.state), &observed(&complete, &violating(), 150));
+    assert_eq!((found.state.cause, reasons(&found)), (Cause::ObserveOnly, vec![EventReason::BudgetViolation]));
+    let enforced = decide(Some(&looked.state), &input(&complete, &healthy(), 150));
+    assert!(matches!(enforced.action, Action::RollBack { .. }), "{:?}", enforced.action);
+}

@@ -11,6 +11,9 @@ use super::{CALM_TIMEOUT, Decision, Input, newest, quiet, release_if_held, with_
 use crate::policy::Mode;
 use crate::watch::rollout::{Pause, Revision, Strategy};
 
+/// Why what was held goes on under a policy that only observes now.
+pub(super) const NOTHING_IS_HELD: &str = "mode is Observe, so nothing is held";
+
 /// One decision within the life of one template.
 pub(super) struct Step<'a> {
     pub(super) input: &'a Input<'a>,
@@ -23,8 +26,11 @@ pub(super) struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub(super) fn new(mut state: State, input: &'a Input<'a>) -> Self {
-        if state.newest.revision == 0 {
-            state.newest = newest(input.facts);
+        let is_rolled_out = !matches!(state.phase, Phase::RollingBack | Phase::Recovering | Phase::RolledBack);
+        let now = newest(input.facts);
+        // Kubernetes gives an earlier ReplicaSet that it uses again another number.
+        if state.newest.revision == 0 || (is_rolled_out && now.revision > 0) {
+            state.newest = now;
         }
         let before = state.cause;
         Self { input, decision: quiet(state, Action::None), before, is_answered: false }
@@ -37,7 +43,10 @@ impl<'a> Step<'a> {
         let mark = self.input.facts.canary.as_ref().and_then(|canary| canary.condemned.as_ref());
         match self.decision.state.phase {
             // It was decided, and the process that did so died before the patch.
-            Phase::Canary | Phase::Promoting | Phase::Monitoring | Phase::Halted if let Some(mark) = mark => {
+            Phase::Canary | Phase::Promoting | Phase::Monitoring | Phase::Halted
+                if let Some(mark) = mark
+                    && self.input.mode == Mode::Enforce =>
+            {
                 self.convict(Cause::Violation, &mark.reason);
             }
             Phase::Validating
@@ -76,7 +85,7 @@ impl<'a> Step<'a> {
             Cause::NotConvicted => "the canary goes on".to_owned(),
             cause => format!("goes on after {}", cause.as_str()),
         };
-        let note = format!("{goes_on}: mode is Observe, so nothing is held");
+        let note = format!("{goes_on}: {NOTHING_IS_HELD}");
         if release_if_held(self.input.facts) != Action::None {
             self.announce(EventReason::Resumed, note.clone());
         }

@@ -5,7 +5,7 @@ use super::super::budget::Gate;
 use super::super::holding::{self, Next};
 use super::super::state::{CanaryProgress, Cause, Phase};
 use super::release_if_held;
-use super::step::Step;
+use super::step::{NOTHING_IS_HELD, Step};
 use crate::policy::{Mode, OnUnknownBudget};
 use crate::watch::rollout::{Pause, Strategy};
 
@@ -79,6 +79,7 @@ impl Step<'_> {
         let now = self.input.now;
         if matches!(self.decision.state.cause, Cause::BudgetSpent | Cause::BudgetUnknown) {
             let gate = match self.input.gate {
+                _ if self.input.mode == Mode::Observe => NOTHING_IS_HELD,
                 Gate::Open(text) | Gate::Closed(text) | Gate::Unknown(text) => text.as_str(),
                 Gate::NotAsked => "",
             };

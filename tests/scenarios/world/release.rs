@@ -15,6 +15,7 @@ pub(crate) struct Release {
     behaviour: PodBehaviour,
     ready_after: Option<Duration>,
     never_ready: bool,
+    waiting: Option<(String, String)>,
     fields: Vec<(String, Value)>,
 }
 
@@ -22,7 +23,14 @@ impl Release {
     /// A version without errors. Its name is the image's tag, by which scenarios tell ReplicaSets apart.
     pub(crate) fn new(version: &str) -> Self {
         let behaviour = PodBehaviour::default();
-        Self { version: version.to_owned(), behaviour, ready_after: None, never_ready: false, fields: Vec::new() }
+        Self {
+            version: version.to_owned(),
+            behaviour,
+            ready_after: None,
+            never_ready: false,
+            waiting: None,
+            fields: Vec::new(),
+        }
     }
 
     /// Burns the budget this many times as fast as allowed, from the first request on.
@@ -55,6 +63,12 @@ impl Release {
         self
     }
 
+    /// Containers do not run, and the kubelet gives this reason and message.
+    pub(crate) fn waiting(mut self, reason: &str, message: &str) -> Self {
+        self.waiting = Some((reason.to_owned(), message.to_owned()));
+        self
+    }
+
     /// Sets any other field of the pod template by its path, such as `/spec/containers/0/env`.
     pub(crate) fn with(mut self, path: &str, value: impl Into<Value>) -> Self {
         self.fields.push((path.to_owned(), value.into()));
@@ -72,6 +86,10 @@ impl Release {
         }
         if self.never_ready {
             annotations["testbed/never-ready"] = json!("true");
+        }
+        if let Some((reason, message)) = &self.waiting {
+            annotations["testbed/waiting"] = json!(reason);
+            annotations["testbed/waiting-message"] = json!(message);
         }
         let mut template = json!({
             "metadata": {"labels": {"app": service}, "annotations": annotations},

@@ -37,7 +37,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ClusterOptions {
     /// The range from which the time between a container's start and its pod's readiness is drawn, evenly and for
     /// each pod anew. A pod can ask for an exact time with the annotation `testbed/ready-delay: 4s`, or never to
-    /// become Ready with `testbed/never-ready: "true"`.
+    /// become Ready with `testbed/never-ready: "true"`. With `testbed/waiting: ImagePullBackOff`, or another reason of
+    /// the kubelet's, its containers do not run at all and say so, with the message in `testbed/waiting-message`.
     pub pod_ready_delay: RangeInclusive<Duration>,
     /// The number of nodes. Each takes 10,000 pods.
     pub nodes: usize,
