@@ -102,7 +102,7 @@ async fn what_goes_back_to_a_revision_that_succeeded_is_not_held_as_a_canary() -
     assert_eq!(succeeded.stable.and_then(|stable| stable.revision), Some(3));
     world.pods_are("checkout", "v1: 4/4, v2: 0/0").await?;
     let started = world.events_of("checkout", "RolloutStarted", 2).await?;
-    assert!(started[1].ends_with("it succeeded before"), "{started:?}");
+    assert!(started[1].ends_with("revision 2 is the one to go back to"), "{started:?}");
     assert_eq!(world.event("checkout", "CanaryStarted").await?.len(), 1, "v2 alone was one");
     assert_eq!(world.history.rollbacks("checkout"), 0);
     Ok(())
