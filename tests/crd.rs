@@ -13,7 +13,9 @@ fn root() -> &'static Path {
 
 /// The example policies, one document each.
 fn examples() -> Vec<(PathBuf, Value)> {
-    let files = std::fs::read_dir(root().join("config/policies")).expect("config/policies is there");
+    let files = ["config/policies", "config/indicators"]
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}")));
     let paths =
         files.map(|file| file.expect("a file").path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
     let read = |path: PathBuf| {
