@@ -22,7 +22,7 @@ use gatekeeper::measure::pods::PodGroup;
 use gatekeeper::measure::query::Revisions;
 use gatekeeper::measure::reads::Reads;
 use gatekeeper::measure::sampler::{Sampler, Subject, system_clock};
-use gatekeeper::policy::Policy;
+use gatekeeper::policy::{Counts, Indicator, Policy};
 use gatekeeper::watch::rollout::DeploymentKey;
 use jiff::Timestamp;
 use testbed::prometheus::{PrometheusOptions, PrometheusServer};
@@ -140,19 +140,23 @@ fn subject(policy: &Policy, reads: &[Reads], since: Timestamp) -> Subject {
 /// What is measured of an example's objectives while the second half of all counts comes in, of new pods and of stable ones;
 /// and what was spent of the budget.
 async fn measured(name: &str) -> Result<Vec<((Served, Served), Spent)>> {
-    let policy = policy(name)?;
+    measured_of(&policy(name)?, [exposition(name, 0.5)?, exposition(name, 1.0)?]).await
+}
+
+/// The same of any policy and the two texts that are served.
+async fn measured_of(policy: &Policy, [first, then]: [String; 2]) -> Result<Vec<((Served, Served), Spent)>> {
     let reads = policy.objectives.iter().map(|objective| {
-        Reads::of(objective, &policy).map_err(|errors| anyhow::anyhow!("{}: {errors:?}", objective.name))
+        Reads::of(objective, policy).map_err(|errors| anyhow::anyhow!("{}: {errors:?}", objective.name))
     });
     let reads = reads.collect::<Result<Vec<_>>>()?;
-    let bench = Bench::serving(exposition(name, 0.5)?).await?;
+    let bench = Bench::serving(first).await?;
     let scraped = r#"count_over_time(up{job="traffic"}[1m]) > 3"#;
     eventually(scraped, async || Ok((!bench.prometheus.query(scraped).await?.is_empty()).then_some(()))).await?;
 
     let client = bench.client()?;
     let (sampler, _woken) = Sampler::new(BTreeMap::from([("default".to_owned(), Arc::clone(&client))]), system_clock());
     let since = Timestamp::now();
-    let subject = subject(&policy, &reads, since);
+    let subject = subject(policy, &reads, since);
     sampler.register(subject.clone())?;
     let mut task = JoinSet::new();
     task.spawn(Arc::clone(&sampler).run());
@@ -180,7 +184,7 @@ async fn measured(name: &str) -> Result<Vec<((Served, Served), Spent)>> {
         .await
     };
     read().await?;
-    bench.serve(exposition(name, 1.0)?);
+    bench.serve(then);
     let whole = "fixture_share == 1";
     eventually(whole, async || Ok((!bench.prometheus.query(whole).await?.is_empty()).then_some(()))).await?;
     read().await?;
@@ -266,6 +270,32 @@ async fn an_slo_of_sloth_is_measured_by_pod_and_its_budget_is_what_sloth_recorde
 #[tokio::test]
 async fn an_slo_of_pyrra_is_measured_by_pod_and_its_budget_is_what_pyrra_recorded() -> Result<()> {
     shows_recorded("pyrra", Spent::Counts { errors: 420.0, total: 1_000_000.0, span: None }).await
+}
+
+#[tokio::test]
+async fn what_an_exporter_counts_between_scrapes_is_summed_a_look_at_a_time() -> Result<()> {
+    let mut policy = policy("istio")?;
+    let sum = |metric: &str| {
+        format!(
+            "sum(sum_over_time({metric}{{namespace=\"{{{{namespace}}}}\",rs=\"{{{{replicaSet}}}}\"}}[{{{{look}}}}]))"
+        )
+    };
+    (policy.detection.window, policy.detection.looks) = (Duration::from_secs(3), 3);
+    policy.objectives[0].indicator =
+        Indicator::Query { errors: sum("bad"), total: sum("hits"), counts: Counts::PerWindow };
+    let text = |share: f64| {
+        let of = |set: &str, bad: f64, hits: f64| {
+            format!("bad{{namespace=\"shop\",rs=\"{set}\"}} {bad}\nhits{{namespace=\"shop\",rs=\"{set}\"}} {hits}\n")
+        };
+        format!("{}{}fixture_share {share}\n", of(CANARY, 2.0, 16.0), of(STABLE, 0.0, 64.0))
+    };
+    let measured = measured_of(&policy, [text(0.5), text(1.0)]).await?;
+    let [((new, old), Spent::Counts { errors, total, .. })] = measured.as_slice() else { panic!("{measured:?}") };
+    // How many scrapes there were is up to the machine; each counts once, and for both alike.
+    assert!(new.1 > 0.0 && new.1 % 16.0 == 0.0 && old.1 % 64.0 == 0.0, "{measured:?}");
+    assert_eq!((new.0 / new.1, old.0), (0.125, 0.0), "{measured:?}");
+    assert_eq!(errors / total, 2.0 / 80.0, "{measured:?}");
+    Ok(())
 }
 
 #[test]
