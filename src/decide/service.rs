@@ -75,8 +75,9 @@ impl Stability {
         } else if (canary.desired, canary.ready) != (self.desired, self.ready) {
             self.changed = Some(now);
         }
-        // Fewer Ready pods because fewer are wanted is scaling, not falling.
-        if canary.desired >= self.desired && canary.ready < self.ready {
+        // Fewer Ready pods because fewer are wanted is scaling, not falling, and they may go some time after they are not
+        // wanted any more.
+        if canary.ready < self.ready.min(canary.desired) {
             self.falls += 1;
             self.fallen_since.get_or_insert(now);
         } else if canary.ready >= canary.desired {
@@ -104,8 +105,10 @@ impl Stability {
             Progress::Going => {}
         }
         let fallen = self.fallen_since.is_some_and(|since| now.duration_since(since) >= FALLEN_FOR);
-        (fallen || (self.falls >= FALLEN_TIMES && self.fallen_since.is_some()))
-            .then(|| Trouble::Unstable(format!("new pods were Ready and fell back ({} times); {ready}", self.falls)))
+        (fallen || (self.falls >= FALLEN_TIMES && self.fallen_since.is_some())).then(|| {
+            let times = if self.falls == 1 { "once".to_owned() } else { format!("{} times", self.falls) };
+            Trouble::Unstable(format!("new pods were Ready and fell back {times}; {ready}"))
+        })
     }
 }
 
@@ -165,10 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn pods_that_go_some_time_after_they_are_not_wanted_any_more_have_not_fallen_back() {
+        let scaled =
+            [pods(10, 10), pods(7, 10), pods(7, 7), pods(9, 7), pods(9, 9), pods(5, 9), pods(5, 6), pods(5, 5)];
+        let seen = seen(&(0..).zip(scaled).collect::<Vec<_>>());
+        assert_eq!((seen.falls, seen.fallen_since), (0, None));
+    }
+
+    #[test]
     fn pods_that_were_ready_and_are_not_again_for_half_a_minute_are_unstable() {
         let stability = seen(&[(0, pods(2, 2)), (10, pods(2, 1))]);
         assert_eq!(stability.trouble(&pods(2, 1), at(39)), None);
-        let said = "new pods were Ready and fell back (1 times); 1 of 2 new pods are Ready".to_owned();
+        let said = "new pods were Ready and fell back once; 1 of 2 new pods are Ready".to_owned();
         assert_eq!(stability.trouble(&pods(2, 1), at(40)), Some(Trouble::Unstable(said)));
     }
 }
