@@ -1,5 +1,5 @@
-//! Leadership on a real API server. Leases are short, so that the tests are; how they behave in length is tested in
-//! paused time beside the code.
+//! Leadership on a real API server. Leases are as short as a busy machine can renew them; how they behave in length is
+//! tested in paused time beside the code.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-const LEASE: Duration = Duration::from_secs(4);
-const WRITE: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(12);
+const RENEWAL: Duration = Duration::from_secs(4);
+const WRITE: Duration = Duration::from_secs(2);
 /// For a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 struct Running {
     leadership: Leadership,
@@ -23,7 +24,7 @@ struct Running {
 }
 
 fn candidate(cluster: &Cluster, lease: &str, identity: &str) -> Running {
-    let timing = Timing::new(LEASE, Duration::from_millis(1500), WRITE).expect("the lease is long enough");
+    let timing = Timing::new(LEASE, RENEWAL, WRITE).expect("the lease is long enough");
     let api = Api::namespaced(cluster.client(), "default");
     let (candidate, leadership) = Candidate::new(api, lease, identity.to_owned(), timing);
     let (stop, stopped) = oneshot::channel();
@@ -62,7 +63,7 @@ async fn a_crashed_leader_is_replaced_within_its_lease_and_a_margin(cluster: &Cl
     leader.task.abort();
     let crashed = Instant::now();
     timeout(PATIENCE, standby.leadership.gained()).await.expect("the standby takes over");
-    let margin = Duration::from_secs(3);
+    let margin = Duration::from_secs(15);
     assert!(crashed.elapsed() < LEASE + margin, "{:?}", crashed.elapsed());
     assert_eq!(holder(cluster, "crash").await.as_deref(), Some("toto"));
     standby.task.abort();
@@ -81,12 +82,9 @@ async fn a_leader_that_shuts_down_is_replaced_at_once(cluster: &Cluster) {
 async fn a_frozen_api_server_stops_writes_before_the_lease_runs_out(cluster: &Cluster) {
     let (leader, standby) = leader_and_standby(cluster, "frozen").await;
     cluster.apiserver.freeze().expect("freeze the API server");
-    let frozen = Instant::now();
-    while leader.leadership.may_write() && frozen.elapsed() < PATIENCE {
-        sleep(Duration::from_millis(10)).await;
-    }
-    // A write that began just before would end within its timeout, and so within the lease.
-    assert!(frozen.elapsed() + WRITE <= LEASE + Duration::from_millis(100), "{:?}", frozen.elapsed());
+    // It was renewed before that, if only just. A write that began now would end within its timeout, when it is over.
+    sleep(LEASE.saturating_sub(WRITE)).await;
+    assert!(!leader.leadership.may_write());
     let ended = timeout(PATIENCE, leader.task).await.expect("the leader ends").expect("no panic");
     cluster.apiserver.thaw().expect("thaw the API server");
     assert!(matches!(ended, Err(LeaderError::Expired { .. })), "{ended:?}");

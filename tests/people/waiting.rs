@@ -90,7 +90,7 @@ async fn an_api_server_that_stays_away_is_an_error_after_half_a_minute() {
     let began = std::time::Instant::now();
     let ended = shop.run_with(&path, &WAIT).await;
     assert_eq!(ended.code, 2, "{ended:?}");
-    assert!((30..60).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() >= 30, "{:?}", began.elapsed());
     assert!(ended.output.contains("no answer") && ended.output.contains("trying on"), "{ended:?}");
     assert!(ended.errors.contains("reading Deployment waiting-away/kettle: "), "{ended:?}");
 }

@@ -45,11 +45,11 @@ async fn a_release_that_turns_bad_after_it_is_complete_is_rolled_back() -> Resul
     let policy = Policy::of("checkout").monitoring("3m");
     world.governed(service, Release::new("v1").burning(0.3), policy).await?;
 
-    let turns_bad = Release::new("v2").burning(0.3).turning_bad(Duration::from_secs(25), 30.0);
+    let turns_bad = Release::new("v2").burning(0.3).turning_bad(Duration::from_secs(60), 30.0);
     world.release("checkout", turns_bad).await?;
     let monitoring = world.reaches("checkout", "Monitoring").await?;
     assert_eq!(monitoring.reason.as_deref(), Some("NotConvicted"), "{monitoring:?}");
-    world.pods_are("checkout", "v1: 0/0, v2: 10/10").await?;
+    world.pods_were("checkout", "v1: 0/0, v2: 10/10").await?;
     let end = was_rolled_back(&world).await?;
 
     assert_eq!(outcome(&end), "Recovered");

@@ -12,7 +12,7 @@ async fn a_push_during_analysis_starts_over_and_goes_back_to_the_last_good_one()
     let stable = Release::new("v1").burning(0.3);
     world.governed(Service::new("checkout").replicas(6), stable, Policy::of("checkout")).await?;
 
-    let late = Release::new("v2").turning_bad(Duration::from_secs(60), 1000.0);
+    let late = Release::new("v2").turning_bad(Duration::from_secs(600), 1000.0);
     world.release("checkout", late).await?;
     world
         .eventually("v2 is looked at", PATIENCE, async || {

@@ -50,7 +50,7 @@ async fn a_first_revision_that_burns_is_halted_and_the_lack_of_another_is_said_a
 async fn without_a_history_nothing_is_rolled_back_after_completion_and_that_is_said_at_the_start() -> Result<()> {
     let world = World::start(WorldOptions::named("no-history")).await?;
     let service = Service::new("checkout").replicas(4).with("revisionHistoryLimit", 0);
-    world.governed(service, Release::new("v1").burning(0.3), Policy::of("checkout").monitoring("10s")).await?;
+    world.governed(service, Release::new("v1").burning(0.3), Policy::of("checkout").monitoring("60s")).await?;
 
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     let at_start = world.event("checkout", "NoRollbackTarget").await?;

@@ -1,5 +1,7 @@
 //! On clusters without mutating admission policies the operator holds as soon as it sees the new template.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::json;
 
@@ -15,11 +17,16 @@ fn policy() -> Policy {
     Policy::of("checkout").with("/canary", json!({"traffic": "10%", "hold": "10s"})).monitoring("6s")
 }
 
+/// No second pod comes before the operator has seen the first, however slow the machine is.
+fn in_time_to_be_held(version: &str) -> Release {
+    Release::new(version).ready_after(Duration::from_secs(15))
+}
+
 #[tokio::test]
 async fn a_good_release_is_held_as_a_canary_and_then_promoted() -> Result<()> {
     let world = governed("reactive-good", policy()).await?;
-    world.release("checkout", Release::new("v2").burning(0.3)).await?;
-    world.pods_are("checkout", "v1: 10/10, v2: 2/2").await?;
+    world.release("checkout", in_time_to_be_held("v2").burning(0.3)).await?;
+    world.pods_were("checkout", "v1: 10/10, v2: 2/2").await?;
     world.reaches("checkout", "Succeeded").await?;
     world.pods_are("checkout", "v1: 0/0, v2: 10/10").await?;
     let (canary, _) = world.history.pods_while_held("checkout", "v2", "v1");
@@ -31,7 +38,7 @@ async fn a_good_release_is_held_as_a_canary_and_then_promoted() -> Result<()> {
 async fn a_bad_canary_is_rolled_back_and_its_owners_settings_are_back() -> Result<()> {
     let world = governed("reactive-bad", policy()).await?;
     let before = world.object("deployment", "checkout").await?["spec"]["strategy"].take();
-    world.release("checkout", Release::new("v2").burning(100.0)).await?;
+    world.release("checkout", in_time_to_be_held("v2").burning(100.0)).await?;
     world.reaches("checkout", "RolledBack").await?;
     world.pods_are("checkout", "v1: 10/10, v2: 0/0").await?;
     assert_eq!(world.object("deployment", "checkout").await?["spec"]["strategy"], before);

@@ -1,5 +1,7 @@
 //! `rule: Threshold` compares the window's burn rate with the limits and asks for nothing else.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::world::{Policy, Release, Service, World, WorldOptions};
@@ -19,7 +21,7 @@ async fn governed(name: &str) -> Result<World> {
 async fn above_the_warning_it_is_a_halt_that_ends_with_it() -> Result<()> {
     let world = governed("threshold-warning").await?;
     world.outage("checkout", Some(0.45));
-    world.release("checkout", Release::new("v2").burning(0.3)).await?;
+    world.release("checkout", Release::new("v2").burning(0.3).ready_after(Duration::from_secs(4))).await?;
     let halted = world.reaches("checkout", "Halted").await?;
     assert_eq!(halted.reason.as_deref(), Some("AboveWarning"));
     assert!(world.deployment("checkout").await?.paused);
