@@ -78,7 +78,7 @@ resource "terraform_data" "outcome" {
     # The first line asks again, which changes nothing, and waits for the operator's answer.
     command = <<-EOT
       set -e
-      error-budget-gatekeeper rollback "deployment/$DEPLOYMENT" --namespace "$NAMESPACE" --template "$TEMPLATE"
+      error-budget-gatekeeper rollback "deployment/$DEPLOYMENT" --namespace "$NAMESPACE" --template "$TEMPLATE" --timeout 2m
       code=0
       error-budget-gatekeeper wait "deployment/$DEPLOYMENT" --namespace "$NAMESPACE" --timeout 15m || code=$?
       test "$code" -eq 3

@@ -14,9 +14,7 @@ use crate::decide::announcement::EventReason;
 use crate::record::events::REPORTING_CONTROLLER;
 use crate::watch::DeploymentView;
 
-/// How long a person waits at most. The operator answers within a look; one that leads a busy cluster within seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Events follow the change they tell of, and may be dropped.
+/// Events follow the change they tell of, and may be dropped: they are waited for at least so long.
 const EVENTS_FOLLOW_WITHIN: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(250);
 
@@ -50,24 +48,26 @@ impl Answers {
         answers
     }
 
-    /// Waits until the annotation is gone and an Event says why, or for as long as a person would.
+    /// Waits until the annotation is gone and an Event says why, or for as long as is said.
     pub(super) async fn await_reply(
         &self,
         cluster: &Cluster,
         target: &Target,
         annotation: &str,
         done: EventReason,
+        patience: Duration,
     ) -> Result<Reply, Problem> {
         let deployments: Api<DeploymentView> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
         let doing = format!("waiting for the operator's answer on Deployment {}/{}", cluster.namespace, target.name());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut gone_since = None;
         loop {
             let deployment = call(&doing, deployments.get(target.name())).await?;
             if deployment.asked(annotation).is_none() {
                 let gone_since = *gone_since.get_or_insert_with(Instant::now);
                 let told = reply(&self.later(self.events(cluster).await), done);
-                if told.is_some() || gone_since.elapsed() >= EVENTS_FOLLOW_WITHIN {
+                let in_vain = Instant::now() >= deadline && gone_since.elapsed() >= EVENTS_FOLLOW_WITHIN;
+                if told.is_some() || in_vain {
                     return Ok(told.unwrap_or(Reply::Taken));
                 }
             } else if Instant::now() >= deadline {

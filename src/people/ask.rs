@@ -26,9 +26,15 @@ use crate::watch::annotations::{APPROVE, OVERRIDE, OVERRIDE_UNTIL, ROLLBACK, ROL
 
 /// Who the API server notes as the one who set our annotations.
 pub(super) const FIELD_MANAGER: &str = "kubectl-errorbudget";
-/// How long the operator may take to notice a template that was just pushed.
-const NOTICE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(250);
+
+/// How long to wait for the operator.
+#[derive(Debug, Args)]
+pub struct Patience {
+    /// How long the operator's answer is waited for; the ask stands also after that
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+}
 
 /// What to approve.
 #[derive(Debug, Args)]
@@ -36,6 +42,9 @@ pub struct ApproveArgs {
     /// The Deployment, written deployment/NAME
     #[arg(value_name = "DEPLOYMENT")]
     pub target: Target,
+    /// How long to wait.
+    #[command(flatten)]
+    pub patience: Patience,
     /// Which cluster and namespace.
     #[command(flatten)]
     pub access: Access,
@@ -53,6 +62,9 @@ pub struct OverrideArgs {
     /// For how long it counts, such as 2h; default: for as long as this template is rolled out
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub lasting: Option<Duration>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub patience: Patience,
     /// Which cluster and namespace.
     #[command(flatten)]
     pub access: Access,
@@ -70,6 +82,9 @@ pub struct RollbackArgs {
     /// Why: it is kept in status, Events and logs
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub patience: Patience,
     /// Which cluster and namespace.
     #[command(flatten)]
     pub access: Access,
@@ -85,19 +100,20 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
 
 /// Lets a rollout take its next step.
 pub(super) async fn approve(args: &ApproveArgs, program: Program) -> Result<Exit, Problem> {
-    ask(&args.access, &args.target, program, &Ask::Approve).await
+    ask(&args.access, &args.target, program, &args.patience, &Ask::Approve).await
 }
 
 /// Lets a template pass a closed gate.
 pub(super) async fn override_gate(args: &OverrideArgs, program: Program) -> Result<Exit, Problem> {
     let until = args.lasting.map(|lasting| Timestamp::now() + lasting);
-    ask(&args.access, &args.target, program, &Ask::Override { reason: args.reason.clone(), until }).await
+    let wanted = Ask::Override { reason: args.reason.clone(), until };
+    ask(&args.access, &args.target, program, &args.patience, &wanted).await
 }
 
 /// Has a template rolled back.
 pub(super) async fn rollback(args: &RollbackArgs, program: Program) -> Result<Exit, Problem> {
     let wanted = Ask::Rollback { template: args.template.clone(), reason: args.reason.clone() };
-    ask(&args.access, &args.target, program, &wanted).await
+    ask(&args.access, &args.target, program, &args.patience, &wanted).await
 }
 
 /// What is asked for.
@@ -206,9 +222,15 @@ fn rolled_back_already(entry: &RolloutStatus, template: Option<&str>) -> Option<
     }
 }
 
-async fn ask(access: &Access, target: &Target, program: Program, ask: &Ask) -> Result<Exit, Problem> {
+async fn ask(
+    access: &Access,
+    target: &Target,
+    program: Program,
+    patience: &Patience,
+    ask: &Ask,
+) -> Result<Exit, Problem> {
     let cluster = access.open().await?;
-    let (governed, template) = match settled(&cluster, target, ask).await? {
+    let (governed, template) = match settled(&cluster, target, patience, ask).await? {
         (governed, Sense::Ask(template)) => (governed, template),
         (_, Sense::Already(text)) => {
             print(&format!("{text}\n"))?;
@@ -224,7 +246,7 @@ async fn ask(access: &Access, target: &Target, program: Program, ask: &Ask) -> R
     let doing = format!("asking by annotation {} on Deployment {}", ask.annotation(), governed.key());
     call(&doing, deployments.patch(target.name(), &parameters, &patch)).await?;
 
-    let reply = answers.await_reply(&cluster, target, ask.annotation(), ask.done()).await?;
+    let reply = answers.await_reply(&cluster, target, ask.annotation(), ask.done(), patience.timeout).await?;
     print(&told(&reply, program, &governed))?;
     Ok(match reply {
         Reply::Told { is_refused: true, .. } => Exit::Refused,
@@ -234,8 +256,13 @@ async fn ask(access: &Access, target: &Target, program: Program, ask: &Ask) -> R
 }
 
 /// What the ask comes to, once the operator has noticed the newest template or should have.
-async fn settled(cluster: &Cluster, target: &Target, ask: &Ask) -> Result<(Governed, Sense), Problem> {
-    let deadline = tokio::time::Instant::now() + NOTICE;
+async fn settled(
+    cluster: &Cluster,
+    target: &Target,
+    patience: &Patience,
+    ask: &Ask,
+) -> Result<(Governed, Sense), Problem> {
+    let deadline = tokio::time::Instant::now() + patience.timeout;
     let mut governed = Governed::find(cluster, target).await?;
     loop {
         let sense = ask.sense(&governed);

@@ -26,7 +26,7 @@ const PAGE: u32 = 200;
 /// How often a release is tried when others write to the Deployment at the same moment.
 const ATTEMPTS: u32 = 5;
 /// An operator that runs and still has its reason holds again within this time.
-const HELD_AGAIN_WITHIN: Duration = Duration::from_secs(2);
+const HELD_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What to release.
 #[derive(Debug, Args)]

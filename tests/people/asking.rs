@@ -21,7 +21,7 @@ async fn an_approval_names_the_template_touches_nothing_else_and_tells_the_answe
     let shop = Shop::open("asking-approve").await;
     shop.say(waiting_for_approval()).await;
     let before = shop.deployment().await;
-    let approve = shop.start(&["approve", "deployment/kettle"]);
+    let approve = shop.start(&["approve", "deployment/kettle", "--timeout", "2m"]);
     assert_eq!(shop.until_asked(APPROVE).await, shop.template().await);
     let asked = shop.deployment().await;
     assert_eq!(asked["spec"], before["spec"]);
@@ -34,7 +34,7 @@ async fn an_approval_names_the_template_touches_nothing_else_and_tells_the_answe
 async fn the_operators_no_is_told_and_is_an_exit_code_of_its_own() {
     let shop = Shop::open("asking-refused").await;
     shop.say(waiting_for_approval()).await;
-    let approve = shop.start(&["approve", "deployment/kettle"]);
+    let approve = shop.start(&["approve", "deployment/kettle", "--timeout", "2m"]);
     shop.until_asked(APPROVE).await;
     shop.answer(APPROVE, "AskRefused", "errorbudget.dev/approve is not followed: it is over").await;
     let ended = approve.end().await;
@@ -77,7 +77,7 @@ async fn an_override_says_why_and_until_when() {
     let shop = Shop::open("asking-override").await;
     shop.say(json!({"phase": "Validating", "reason": "BudgetSpent"})).await;
     let earliest = jiff::Timestamp::now();
-    let command = ["override", "deployment/kettle", "--reason", "it is the fix", "--for", "2h"];
+    let command = ["override", "deployment/kettle", "--reason", "it is the fix", "--for", "2h", "--timeout", "2m"];
     let overriding = shop.start(&command);
     assert_eq!(shop.until_asked(OVERRIDE).await, "it is the fix");
     let until: jiff::Timestamp = shop.annotation(UNTIL).await.expect("an end").parse().expect("RFC 3339");
@@ -88,7 +88,7 @@ async fn an_override_says_why_and_until_when() {
     assert_eq!((ended.code, ended.output.as_str()), (0, "Overridden: somebody lets template x pass\n"), "{ended:?}");
 
     // The next one has no end: that of the last must not stay.
-    let forever = shop.start(&["override", "deployment/kettle", "--reason", "again"]);
+    let forever = shop.start(&["override", "deployment/kettle", "--reason", "again", "--timeout", "2m"]);
     shop.until_asked(OVERRIDE).await;
     assert_eq!(shop.annotation(UNTIL).await, None);
     shop.answer(OVERRIDE, "Overridden", "once more").await;
@@ -100,7 +100,7 @@ async fn a_rollback_is_asked_for_once_and_is_done_when_asked_for_again() {
     let shop = Shop::open("asking-rollback").await;
     shop.say(json!({"phase": "Monitoring", "reason": "NotConvicted"})).await;
     let bad = shop.template().await;
-    let rollback = shop.start(&["rollback", "deployment/kettle", "--reason", "customers call"]);
+    let rollback = shop.start(&["rollback", "deployment/kettle", "--reason", "customers call", "--timeout", "2m"]);
     assert_eq!(shop.until_asked(ROLLBACK).await, bad);
     let reason = shop.annotation("errorbudget.dev/rollback-reason").await;
     assert_eq!(reason.as_deref(), Some("customers call"));
@@ -124,7 +124,7 @@ async fn a_rollback_is_asked_for_once_and_is_done_when_asked_for_again() {
 async fn a_template_that_was_just_pushed_is_asked_about_once_the_operator_has_noticed_it() {
     let shop = Shop::open("asking-race").await;
     shop.say(json!({"phase": "Succeeded", "newest": {"template": "the-one-before"}})).await;
-    let approve = shop.start(&["approve", "deployment/kettle"]);
+    let approve = shop.start(&["approve", "deployment/kettle", "--timeout", "2m"]);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(shop.annotation(APPROVE).await, None);
     shop.say(waiting_for_approval()).await;

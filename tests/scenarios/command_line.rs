@@ -66,7 +66,7 @@ async fn a_canary_that_waits_for_a_person_is_approved_and_followed_to_its_end() 
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     let mut wait = start(&world, &WAIT)?;
     wait.tells("Canary (ApprovalRequired)").await?;
-    let (code, told) = run(&world, &["approve", "deployment/checkout"]).await?;
+    let (code, told) = run(&world, &["approve", "deployment/checkout", "--timeout", "2m"]).await?;
     assert!(code == Some(0) && told.starts_with("Approved: "), "{code:?}: {told}");
     let (code, told) = wait.ended().await?;
     assert_eq!(code, Some(0), "{told}");
@@ -96,7 +96,7 @@ async fn a_person_has_a_good_release_rolled_back_and_their_reason_is_kept() -> R
     let world = governed("command-rollback", Policy::of("checkout").monitoring("10m")).await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.reaches("checkout", "Monitoring").await?;
-    let rollback = ["rollback", "deployment/checkout", "--reason", "customers call"];
+    let rollback = ["rollback", "deployment/checkout", "--reason", "customers call", "--timeout", "2m"];
     let (code, told) = run(&world, &rollback).await?;
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("RolledBack: ") && told.contains("asked for the rollback: customers call"), "{told}");
