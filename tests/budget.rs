@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gatekeeper::config::OperatorConfig;
+use gatekeeper::config::{OperatorConfig, PodLabels};
 use gatekeeper::measure::budget::{Ask, Budgets, Endpoint, Found, Source, Spent};
 use gatekeeper::measure::client::PrometheusClient;
 use gatekeeper::measure::promql::{Recorded, Selector};
@@ -123,12 +123,12 @@ fn ask(source: Source, deployments: &[&str]) -> Ask {
 }
 
 fn indicator() -> anyhow::Result<Indicator> {
-    let errors = Selector::parse(r#"http_requests_total{code=~"5.."}"#, "shop")?;
-    Ok(Indicator::Ratio { errors, total: Selector::parse("http_requests_total", "shop")? })
+    let errors = Selector::parse(r#"http_requests_total{code=~"5.."}"#, "shop", &PodLabels::default())?;
+    Ok(Indicator::Ratio { errors, total: Selector::parse("http_requests_total", "shop", &PodLabels::default())? })
 }
 
 fn recorded(text: &str) -> anyhow::Result<Recorded> {
-    Ok(Recorded::parse(text, "shop")?)
+    Ok(Recorded::parse(text, "shop", &PodLabels::default())?)
 }
 
 /// That a Deployment counted so much. Prometheus extrapolates counts, errors and requests alike, by a part of the time

@@ -57,6 +57,8 @@ fn refused() -> Vec<Refused> {
     let name = "write lower-case letters, digits and dashes, for example \"availability\"";
     let endpoint = "write the name of an endpoint of the operator's configuration, for example \"default\"";
     let traffic = "write a whole percentage from 0% to 100%, for example 10%";
+    let threshold = "write a duration from 1us to 1h, for example 250ms or 1s";
+    let slow = |threshold: &str| json!({"latency": {"histogram": "latency_seconds", "threshold": threshold}});
     let one = least()["spec"]["objectives"][0].clone();
     vec![
         ("/spec/selector", Value::Null, "spec.selector", "Required value"),
@@ -89,6 +91,42 @@ fn refused() -> Vec<Refused> {
             json!({}),
             "spec.objectives[0].indicator",
             "write exactly one indicator, for example ratio: {errors: ",
+        ),
+        (
+            "/spec/objectives/0/indicator",
+            json!({"ratio": {"errors": "e", "total": "t"}, "latency": {"histogram": "h", "threshold": "1s"}}),
+            "spec.objectives[0].indicator",
+            "write exactly one indicator, for example ratio: {errors: ",
+        ),
+        ("/spec/objectives/0/indicator", slow("1.5s"), "spec.objectives[0].indicator.latency.threshold", threshold),
+        ("/spec/objectives/0/indicator", slow("0ms"), "spec.objectives[0].indicator.latency.threshold", threshold),
+        ("/spec/objectives/0/indicator", slow("2h"), "spec.objectives[0].indicator.latency.threshold", threshold),
+        ("/spec/detection", json!({"warmup": "11m"}), "spec.detection.warmup", "write a duration from 0s to 10m"),
+        (
+            "/spec/detection",
+            json!({"warmup": "5m"}),
+            "spec.monitor.timeout",
+            "write a longer timeout, for example \"5m\"",
+        ),
+        (
+            "/spec",
+            json!({
+                "selector": {"matchLabels": {"app": "checkout"}},
+                "objectives": [{"name": "latency", "target": "99", "indicator": slow("1s")}],
+                "monitor": {"timeout": "59s"},
+            }),
+            "spec.monitor.timeout",
+            "after detection.warmup (30s for latency objectives where it is left out)",
+        ),
+        (
+            "/spec",
+            json!({
+                "selector": {"matchLabels": {"app": "checkout"}},
+                "objectives": [{"name": "latency", "target": "99", "indicator": slow("1s")}],
+                "canary": {"hold": "20s", "maximumHold": "30s"},
+            }),
+            "spec.canary.maximumHold",
+            "write a longer one, for example 1h, or a shorter warmup",
         ),
         (ratio, json!({"errors": "e", "total": "e"}), "spec.objectives[0].indicator.ratio", "write narrower errors"),
         (

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gatekeeper::config::OperatorConfig;
+use gatekeeper::config::{OperatorConfig, PodLabels};
 use gatekeeper::measure::client::PrometheusClient;
 use gatekeeper::measure::look::Missing;
 use gatekeeper::measure::pods::PodGroup;
@@ -185,7 +185,10 @@ fn subject(namespace: &str, canary: PodGroup, objectives: Vec<Indicator>) -> Sub
 
 fn indicator(errors: &str, total: &str) -> anyhow::Result<Indicator> {
     // No selector names a namespace here, so that any will do.
-    Ok(Indicator::Ratio { errors: Selector::parse(errors, "any")?, total: Selector::parse(total, "any")? })
+    Ok(Indicator::Ratio {
+        errors: Selector::parse(errors, "any", &PodLabels::default())?,
+        total: Selector::parse(total, "any", &PodLabels::default())?,
+    })
 }
 
 /// A running sampler.

@@ -43,6 +43,19 @@ pub(super) fn spec() -> Value {
     );
     let one_window =
         format!("!{timeout} || !{window} || duration(self.monitor.timeout) >= duration(self.detection.window)");
+    let has_warmup = "has(self.detection.warmup)";
+    let warmup = "(has(self.detection.warmup) ? self.detection.warmup : \
+                  self.objectives.exists(o, has(o.indicator.latency)) ? '30s' : '0s')";
+    let is_warmup = format!("(!{has_warmup} || {})", is_duration("self.detection.warmup"));
+    let bake = format!(
+        "!{timeout} || !{window} || !{is_warmup} || \
+         duration(self.monitor.timeout) - duration(self.detection.window) >= duration({warmup}) || \
+         duration({warmup}) == duration('0s')"
+    );
+    let hold = format!(
+        "!{} || !{is_warmup} || duration(self.canary.maximumHold) > duration({warmup})",
+        is_duration("self.canary.maximumHold")
+    );
     json!([
         rule(
             ".detection.violation",
@@ -54,6 +67,18 @@ pub(super) fn spec() -> Value {
             ".monitor.timeout",
             one_window,
             "it is shorter than detection.window; write at least one detection window, for example \"5m\"",
+        ),
+        rule(
+            ".monitor.timeout",
+            bake,
+            "the pods that came last would not be looked at for one detection.window after detection.warmup (30s for latency \
+             objectives where it is left out); write a longer timeout, for example \"5m\", or a shorter warmup",
+        ),
+        rule(
+            ".canary.maximumHold",
+            hold,
+            "it is not longer than detection.warmup (30s for latency objectives where it is left out), so the canary could \
+             pass unseen; write a longer one, for example 1h, or a shorter warmup",
         ),
     ])
 }
@@ -113,9 +138,19 @@ pub(super) fn budget_window() -> Value {
 pub(super) fn indicator() -> Value {
     json!([rule(
         "",
-        "has(self.ratio) != has(self.query)",
+        "[has(self.ratio), has(self.latency), has(self.query)].filter(kind, kind).size() == 1",
         "write exactly one indicator, for example ratio: {errors: 'http_requests_total{code=~\"5..\"}', total: \
-         http_requests_total}",
+         http_requests_total}, or latency: {histogram: http_request_duration_seconds, threshold: 250ms}",
+    )])
+}
+
+/// Of the threshold of a latency.
+pub(super) fn latency_threshold() -> Value {
+    json!([rule(
+        "",
+        "self != '' && self.matches('^([0-9]{1,2}m)?([0-9]{1,4}s)?([0-9]{1,6}ms)?([0-9]{1,6}us)?$') && \
+         duration(self) >= duration('1us') && duration(self) <= duration('1h')",
+        "write a duration from 1us to 1h, for example 250ms or 1s",
     )])
 }
 

@@ -245,6 +245,10 @@ pub struct Indicator {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Ratio>,
 
+    /// Requests that take longer than a threshold are bad, by a histogram that each pod exports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+
     /// Errors over total, from two PromQL expressions, for series that have no label with the pod's name: those of meshes,
     /// gateways and ingress controllers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,6 +304,53 @@ pub struct Ratio {
     /// The counters of all requests, bad ones included, as a bare PromQL vector selector: http_requests_total.
     #[schemars(length(min = 1, max = 1024))]
     pub total: String,
+}
+
+/// Requests that take longer than a threshold are bad, by a histogram of durations that each pod exports.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Latency {
+    /// The histogram, as a bare PromQL vector selector by its own name, without _bucket or _count:
+    /// http_request_duration_seconds{path!="/health"}. No function and no range; the operator adds the namespace and the
+    /// pods itself.
+    #[schemars(length(min = 1, max = 1024))]
+    pub histogram: String,
+
+    /// A request that took longer is bad: a duration from 1us to 1h such as 250ms, 1s or 1m30s. A classic histogram must
+    /// have a bucket with just this bound; where it has not, the condition IndicatorVerified lists the bounds that exist.
+    /// A native one is estimated within the bucket that the threshold falls into; at a power of two of its unit (250ms,
+    /// 500ms, 1s, 2s) it is exact.
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = cel::latency_threshold()))]
+    pub threshold: String,
+
+    /// Classic: counters named _bucket and _count, of which the bucket's label le is the bound. Native: one series that is
+    /// a native histogram, for which Prometheus 3 or newer is needed.
+    #[serde(default, rename = "type")]
+    pub kind: HistogramType,
+
+    /// What the histogram counts in. Without it, milliseconds where its name says so (_milliseconds, _ms), and seconds
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<TimeUnit>,
+}
+
+/// How a histogram is exported.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistogramType {
+    /// A counter for each bound.
+    #[default]
+    Classic,
+    /// One series with buckets of its own making.
+    Native,
+}
+
+/// What a histogram counts in.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
 }
 
 /// Whose error budget decides.
@@ -462,6 +513,13 @@ pub struct Detection {
     #[schemars(range(min = 1, max = 10))]
     pub looks: i32,
 
+    /// What a pod serves in its first time is left out, canary and stable alike, since caches and compilers make many pods
+    /// slow at first: from 0s to 10m after the first sample that shows a request to it. Without it, 30s for latency
+    /// objectives and 0s for all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = cel::duration_within("0s", "10m", "30s or 2m")))]
+    pub warmup: Option<String>,
+
     /// Burn rate above which a release is rolled back, as a string: "1.0".
     #[schemars(length(max = 13), extend("x-kubernetes-validations" = cel::burn_rate("1.0")))]
     pub violation: String,
@@ -490,6 +548,7 @@ impl Default for Detection {
         Self {
             window: "30s".to_owned(),
             looks: 3,
+            warmup: None,
             violation: "1.0".to_owned(),
             warning: "0.5".to_owned(),
             confidence: "99".to_owned(),

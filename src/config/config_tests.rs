@@ -37,6 +37,21 @@ fn what_the_example_file_has_commented_out_is_valid_too() {
 }
 
 #[test]
+fn series_may_name_pods_and_namespaces_by_other_labels() {
+    let labels = |more: &str| {
+        parse(&format!("prometheus: {{default: {{url: 'http://x', {more}}}}}"))
+            .map(|config| config.endpoint("default").unwrap().labels())
+    };
+    assert_eq!(labels("").unwrap(), PodLabels::default());
+    let set = labels("podLabel: kubernetes_pod_name, namespaceLabel: kubernetes_namespace").unwrap();
+    assert_eq!((&*set.namespace, &*set.pod), ("kubernetes_namespace", "kubernetes_pod_name"));
+    for bad in ["podLabel: ''", "podLabel: k8s.pod", "namespaceLabel: __name__", "podLabel: le", "podLabel: 1pod"] {
+        assert!(labels(bad).unwrap_err().contains("write the name of a label"), "{bad}");
+    }
+    assert!(labels("podLabel: namespace").unwrap_err().contains("has one label as both"));
+}
+
+#[test]
 fn an_endpoint_needs_only_its_address() {
     let config = parse("prometheus: {default: {url: 'http://localhost:9090'}}").unwrap();
     let endpoint = config.endpoint("default").unwrap();

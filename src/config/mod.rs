@@ -4,19 +4,22 @@
 //! All of it is read and checked when the operator starts; what it says of files is read again whenever it is needed, so
 //! that a rotated credential needs no restart.
 
+mod labels;
 mod secret;
 mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
+pub use labels::PodLabels;
 pub use secret::{SecretError, SecretFile};
-use values::{bytes, concurrency, duration, endpoints, headers, url};
+use values::{bytes, concurrency, duration, endpoints, headers, label, url};
 
 /// Why the operator cannot start with its configuration. The message names the file and the place in it, and says what to
 /// write instead.
@@ -96,6 +99,16 @@ pub struct Endpoint {
     /// How large an answer may be, after which it is cut off and counts as failed. 64Ki to 1Gi.
     #[serde(default = "default_max_response_bytes", deserialize_with = "bytes")]
     pub max_response_bytes: usize,
+    /// The label in which its series name their pod, for example `kubernetes_pod_name`.
+    #[serde(default = "default_pod_label", deserialize_with = "label")]
+    pub pod_label: Arc<str>,
+    /// The label in which its series name the pod's namespace.
+    #[serde(default = "default_namespace_label", deserialize_with = "label")]
+    pub namespace_label: Arc<str>,
+    /// False: a server that asks several stores is to fail when one of them does not answer. True leaves that to the server;
+    /// an answer that it calls partial is missing evidence in either case.
+    #[serde(default = "default_partial_response")]
+    pub partial_response: bool,
 }
 
 /// A user name, and a file with the password.
@@ -118,6 +131,18 @@ const fn default_concurrency() -> usize {
 
 const fn default_max_response_bytes() -> usize {
     32 << 20
+}
+
+fn default_pod_label() -> Arc<str> {
+    PodLabels::default().pod
+}
+
+fn default_namespace_label() -> Arc<str> {
+    PodLabels::default().namespace
+}
+
+const fn default_partial_response() -> bool {
+    true
 }
 
 impl OperatorConfig {
@@ -161,6 +186,12 @@ impl OperatorConfig {
 }
 
 impl Endpoint {
+    /// By which labels its series say whose they are.
+    #[must_use]
+    pub fn labels(&self) -> PodLabels {
+        PodLabels { namespace: Arc::clone(&self.namespace_label), pod: Arc::clone(&self.pod_label) }
+    }
+
     fn resolve(&mut self, folder: &Path) {
         for file in [self.bearer_token_file.as_mut(), self.basic_auth.as_mut().map(|auth| &mut auth.password_file)] {
             file.into_iter().for_each(|file| file.resolve(folder));

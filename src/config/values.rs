@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -87,6 +88,18 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
     ((64 << 10)..=(1 << 30)).contains(&size).then_some(size).ok_or_else(|| format!("{text} is out of range"))
 }
 
+pub(super) fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+    let parse = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let good = !text.is_empty() && text.chars().all(plain) && !text.starts_with(|c: char| c.is_ascii_digit());
+        let taken = text.starts_with("__") || matches!(text, "le" | "deployment");
+        (good && !taken)
+            .then(|| text.into())
+            .ok_or_else(|| format!("{text:?} cannot be the label of a pod or namespace"))
+    };
+    from.deserialize_str(Written { expected: "the name of a label, like pod or kubernetes_pod_name", parse })
+}
+
 /// The entries of a map in the order they were written; a name that comes twice is an error, and not the last one's.
 struct Entries<K, V> {
     expected: &'static str,
@@ -131,6 +144,8 @@ fn contradiction(endpoint: &Endpoint) -> Option<&'static str> {
         Some("has both bearerTokenFile and basicAuth; write only one of them")
     } else if endpoint.basic_auth.as_ref().is_some_and(|auth| auth.username.is_empty() || auth.username.contains(':')) {
         Some("has a basicAuth.username that is empty or has a colon in it, which basic authentication cannot send")
+    } else if endpoint.pod_label == endpoint.namespace_label {
+        Some("has one label as both podLabel and namespaceLabel; write the two that tell pods and namespaces")
     } else if endpoint.ca_file.is_some() && endpoint.url.scheme() == "http" {
         Some("has a caFile but an http address, where no certificate is checked; write https, or leave caFile out")
     } else {

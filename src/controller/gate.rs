@@ -25,7 +25,7 @@ use crate::api::ErrorBudgetPolicyStatus;
 use crate::decide::announcement::{Announcement, EventReason};
 use crate::decide::budget::Gate;
 use crate::decide::state::Phase;
-use crate::measure::budget::Ask;
+use crate::measure::budget::{Ask, Bounds};
 use crate::policy::{Policy, PolicyKey};
 use crate::record::status::Urgency;
 use crate::watch::rollout::DeploymentKey;
@@ -223,6 +223,33 @@ impl Context {
                 warn!(policy = %policy.policy.key, %failure, "what is left of the error budget could not be asked");
             }
             self.settle(policy, governed, &Asked { found, began, answered: Instant::now() });
+            self.verify_bounds(policy, governed).await;
+        }
+    }
+
+    /// Asks whether thresholds are bounds of their histograms, until they are known to be.
+    async fn verify_bounds(&self, policy: &InForce, governed: &[DeploymentKey]) {
+        let (key, generation) = (&policy.policy.key, policy.policy.generation);
+        if governed.is_empty() || self.keeper.bounds_fit(key, generation) {
+            return;
+        }
+        let (mut all_fit, mut problem) = (true, None);
+        for ((ask, indicator), objective) in
+            asks(policy, governed).iter().zip(&policy.indicators).zip(&policy.objectives)
+        {
+            match self.budgets.bounds(ask, indicator).await {
+                Ok(Bounds::Fit) => {}
+                Ok(Bounds::Unknown) => all_fit = false,
+                Ok(Bounds::Missing(why)) => problem = problem.or(Some(format!("objective {objective}: {why}"))),
+                Err(failure) => {
+                    warn!(policy = %key, %failure, "the bounds of a histogram could not be asked");
+                    return;
+                }
+            }
+        }
+        if all_fit || problem.is_some() {
+            self.keeper.found_bounds(key, generation, problem);
+            self.keeper.look_at(key);
         }
     }
 

@@ -8,10 +8,23 @@ use crate::decide::lifecycle::Judgement;
 use crate::decide::objective::Finding;
 use crate::decide::state::Cause;
 use crate::measure::look::Tally;
-use crate::policy::{BurnRate, Policy, humane};
+use crate::policy::{BurnRate, OnMissingEvidence, Policy, humane};
 
-/// What the looks at a rollout come to; before the first one, nothing.
-pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy) -> Judgement {
+/// What the looks at a rollout come to. `unbounded` is why a histogram of the policy cannot be read, which looks cannot tell
+/// from a service that nobody asks for anything: it is missing evidence, whatever the other objectives say in its favour.
+pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy, unbounded: Option<String>) -> Judgement {
+    let judged = of_looks(measured, policy);
+    let holds = policy.detection.on_missing_evidence == OnMissingEvidence::Hold;
+    match unbounded {
+        Some(text) if holds && judged.verdict == Verdict::Proceed => {
+            Judgement { verdict: Verdict::Halt, cause: Cause::EvidenceMissing, text, calm: false, ..judged }
+        }
+        _ => judged,
+    }
+}
+
+/// Before the first look, nothing.
+fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
     let Some((assessment, calm, blind)) = measured.and_then(Measured::assess) else {
         return Judgement {
             verdict: Verdict::Proceed,

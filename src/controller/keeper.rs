@@ -4,7 +4,7 @@
 //! most once a second, and never in the path of a rollout.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,6 +31,9 @@ pub(super) struct Keeper {
     due: Mutex<BTreeSet<PolicyKey>>,
     /// What the last pass over each Deployment that is looked at saw.
     sights: Mutex<HashMap<DeploymentKey, Sight>>,
+    /// For the generation of a policy, which objective's threshold is no bound of its histogram, and which bounds there are;
+    /// `None`: all of them fit.
+    bounds: Mutex<HashMap<PolicyKey, (i64, Option<String>)>>,
     /// What was told last, so that nothing is told twice.
     told: Mutex<HashMap<PolicyKey, Told>>,
 }
@@ -45,8 +48,28 @@ impl Keeper {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(policy.clone());
     }
 
+    /// What is known of the bounds of the policy's histograms.
+    pub(super) fn found_bounds(&self, policy: &PolicyKey, generation: i64, problem: Option<String>) {
+        self.bounds().insert(policy.clone(), (generation, problem));
+    }
+
+    /// Whether all thresholds of the policy are known to be bounds of their histograms.
+    pub(super) fn bounds_fit(&self, policy: &PolicyKey, generation: i64) -> bool {
+        self.bounds().get(policy) == Some(&(generation, None))
+    }
+
+    /// Which threshold of the policy is no bound of its histogram, and which bounds there are.
+    pub(super) fn bounds_problem(&self, policy: &PolicyKey, generation: i64) -> Option<String> {
+        self.bounds().get(policy).filter(|(of, _)| *of == generation)?.1.clone()
+    }
+
+    fn bounds(&self) -> MutexGuard<'_, HashMap<PolicyKey, (i64, Option<String>)>> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The policy is gone.
     pub(super) fn forget(&self, policy: &PolicyKey) {
+        self.bounds().remove(policy);
         self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(policy);
     }
 
@@ -129,8 +152,8 @@ impl Context {
     fn keep_policy(&self, key: &PolicyKey, known: &Known, found: &Found) {
         let mut conditions = self.conditions(known, found);
         if self.is_verified(key, known.generation) {
-            // What was verified once stays so until the policy changes.
-            conditions.retain(|said| said.type_ != VERIFIED || said.status == "True");
+            // What was verified once stays so until the policy changes, or is known to be wrong.
+            conditions.retain(|said| said.type_ != VERIFIED || said.status != "Unknown");
         }
         let told = conditions.iter().map(|said| (said.type_, said.status, said.reason, said.message.clone())).collect();
         if !self.keeper.is_news(key, (known.uid.clone(), known.generation, found.governed.len(), told)) {
@@ -201,7 +224,9 @@ impl Context {
         };
         let seen = |index: usize| sights.iter().any(|sight| sight.errors_seen.get(index) == Some(&true));
         let unseen = (0..objectives.len()).find(|index| !seen(*index));
+        let unbounded = self.keeper.bounds_problem(&in_force.policy.key, known.generation);
         let verified = match unseen {
+            _ if unbounded.is_some() => Said::new(VERIFIED, "False", "InvalidIndicator", unbounded.unwrap_or_default()),
             None => Said::new(VERIFIED, "True", "Matched", "every selector has matched something".to_owned()),
             Some(index) => Said::new(
                 VERIFIED,

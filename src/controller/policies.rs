@@ -125,10 +125,12 @@ fn in_force(view: &PolicyView, config: &OperatorConfig) -> Result<InForce, NotIn
         Unusable::Malformed(_) => refuse("Malformed", unusable.to_string()),
         Unusable::Invalid(_) => refuse("Invalid", unusable.to_string()),
     })?;
-    config.endpoint(&policy.prometheus).map_err(|error| refuse("UnknownPrometheus", error.to_string()))?;
+    let endpoint =
+        config.endpoint(&policy.prometheus).map_err(|error| refuse("UnknownPrometheus", error.to_string()))?;
+    let labels = endpoint.labels();
     let (mut indicators, mut budgets) = (Vec::new(), Vec::new());
     for objective in &policy.objectives {
-        let reads = Reads::of(objective, policy).map_err(|invalid| {
+        let reads = Reads::of(objective, policy, &labels).map_err(|invalid| {
             // One is told at a time; whoever wants all of them asks `lint`.
             let first = invalid.first().map_or_else(String::new, ToString::to_string);
             refuse("InvalidIndicator", format!("objective {}: {first}", objective.name))

@@ -93,7 +93,8 @@ impl Context {
         self.await_canary(view, &mut facts, tracked, &policy, now).await?;
 
         self.measure(key, view, &facts, tracked, &policy).await?;
-        let judgement = judgement(tracked.measured.as_ref(), &policy.policy);
+        let unbounded = self.keeper.bounds_problem(&policy.policy.key, policy.policy.generation);
+        let judgement = judgement(tracked.measured.as_ref(), &policy.policy, unbounded);
 
         let gate = self.gate_of(&policy.policy, key);
         let trouble = tracked.stability.trouble(&facts, now);

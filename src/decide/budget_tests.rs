@@ -11,6 +11,7 @@ fn objective(name: &str) -> Objective {
         target: "99.9".to_owned(),
         budget: ErrorBudget::of_target("99.9").expect("a target"),
         window: Duration::from_secs(28 * DAY),
+        warmup: Duration::ZERO,
         indicator: Indicator::Ratio { errors: "bad".to_owned(), total: "all".to_owned() },
         budget_from: None,
     }

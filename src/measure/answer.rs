@@ -7,14 +7,15 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::look::Missing;
 use super::scrape::Failure;
+use crate::config::PodLabels;
 
-/// One series of an answer. Queries by namespace and pod, or by Deployment, have no other labels; a label is empty where the
-/// answer has none.
+/// One series of an answer. Most queries have no labels but those of the namespace and the pod, or of the Deployment; one is
+/// empty where the answer has none.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Series {
-    /// The label `namespace`.
+    /// The label that the endpoint has for the namespace.
     pub namespace: String,
-    /// The label `pod`.
+    /// The label that the endpoint has for the pod.
     pub pod: String,
     /// The label `deployment`, which queries about budgets make of the pod's name.
     pub deployment: String,
@@ -50,9 +51,10 @@ const MESSAGE_LENGTH: usize = 300;
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct Answer<'a> {
     status: Option<String>,
-    data: Option<Data>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
     error_type: Option<String>,
     error: Option<String>,
     #[serde(default)]
@@ -66,57 +68,53 @@ struct Answer {
 
 #[derive(serde::Deserialize)]
 #[serde(tag = "resultType", content = "result", rename_all = "camelCase")]
-enum Data {
-    Vector(Vec<Raw>),
-    Matrix(Vec<Raw>),
+enum Data<'a> {
+    Vector(#[serde(borrow)] Vec<Raw<'a>>),
+    Matrix(#[serde(borrow)] Vec<Raw<'a>>),
     Scalar(serde::de::IgnoredAny),
     String(serde::de::IgnoredAny),
 }
 
 #[derive(serde::Deserialize)]
-struct Raw {
-    metric: Labels,
+struct Raw<'a> {
+    #[serde(borrow)]
+    metric: Labels<'a>,
     value: Option<(Seconds, Number)>,
     #[serde(default)]
     values: Vec<(Seconds, Number)>,
 }
 
-#[derive(Default)]
-struct Labels {
-    namespace: String,
-    pod: String,
-    deployment: String,
-    others: Vec<(String, String)>,
-}
+/// Names and values, but for the metric's name. Names are seldom escaped, and then borrowed from the body.
+struct Labels<'a>(Vec<(Cow<'a, str>, String)>);
 
-impl<'de> Deserialize<'de> for Labels {
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Map;
         impl<'de> Visitor<'de> for Map {
-            type Value = Labels;
+            type Value = Labels<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("labels")
+                f.write_str("labels by name")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
-                let mut labels = Labels::default();
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                    let value = map.next_value()?;
-                    match name.as_ref() {
-                        "namespace" => labels.namespace = value,
-                        "pod" => labels.pod = value,
-                        "deployment" => labels.deployment = value,
-                        "__name__" => {}
-                        _ => labels.others.push((name.into_owned(), value)),
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels<'de>, A::Error> {
+                let mut labels = Vec::with_capacity(2);
+                while let Some(LabelName(name)) = map.next_key()? {
+                    let value = map.next_value::<String>()?;
+                    if name != "__name__" {
+                        labels.push((name, value));
                     }
                 }
-                Ok(labels)
+                Ok(Labels(labels))
             }
         }
         from.deserialize_map(Map)
     }
 }
+
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct LabelName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A time as JSON has it, in seconds.
 #[derive(serde::Deserialize)]
@@ -149,7 +147,7 @@ impl<'de> Deserialize<'de> for Number {
 /// # Errors
 /// `TimedOut` when the server says so, `Partial` when it warns or says that data is lacking, `QueryFailed` for any other error
 /// of it and for what is not its API.
-pub(super) fn read(status: u16, body: &[u8]) -> Result<Vec<Series>, Failure> {
+pub(super) fn read(status: u16, body: &[u8], labels: &PodLabels) -> Result<Vec<Series>, Failure> {
     let answer = match serde_json::from_slice::<Answer>(body) {
         Ok(answer) => answer,
         Err(_) if status == 504 => return Err(Failure::new(Missing::TimedOut, "HTTP 504")),
@@ -175,13 +173,15 @@ pub(super) fn read(status: u16, body: &[u8]) -> Result<Vec<Series>, Failure> {
         tracing::debug!(infos = ?answer.infos, "Prometheus remarked on a query");
     }
     match answer.data {
-        Some(Data::Vector(series) | Data::Matrix(series)) => series.into_iter().map(Raw::series).collect(),
+        Some(Data::Vector(series) | Data::Matrix(series)) => {
+            series.into_iter().map(|series| series.read(labels)).collect()
+        }
         _ => Err(Failure::new(Missing::QueryFailed, "the answer holds no series")),
     }
 }
 
-impl Raw {
-    fn series(self) -> Result<Series, Failure> {
+impl Raw<'_> {
+    fn read(self, labels: &PodLabels) -> Result<Series, Failure> {
         let points = self.value.into_iter().chain(self.values);
         let points =
             points.map(|(Seconds(at), Number(value))| Point { at: milliseconds(at), value }).collect::<Vec<_>>();
@@ -189,8 +189,16 @@ impl Raw {
             let message = "a series has no plain numbers; a native histogram is no counter";
             return Err(Failure::new(Missing::QueryFailed, message));
         }
-        let Labels { namespace, pod, deployment, others } = self.metric;
-        Ok(Series { namespace, pod, deployment, others, points })
+        let mut series = Series { points, ..Series::default() };
+        for (name, value) in self.metric.0 {
+            match &*name {
+                name if name == &*labels.namespace => series.namespace = value,
+                name if name == &*labels.pod => series.pod = value,
+                "deployment" => series.deployment = value,
+                _ => series.others.push((name.into_owned(), value)),
+            }
+        }
+        Ok(series)
     }
 }
 
@@ -214,8 +222,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read_default(status: u16, body: &[u8]) -> Result<Vec<Series>, Failure> {
+        read(status, body, &PodLabels::default())
+    }
+
     fn why(status: u16, body: &str) -> Missing {
-        read(status, body.as_bytes()).expect_err(body).why
+        read_default(status, body.as_bytes()).expect_err(body).why
     }
 
     #[test]
@@ -223,14 +235,25 @@ mod tests {
         let body = r#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{"namespace":"shop","pod":"a","code":"500"},"value":[1700000000.5,"3"]},
             {"metric":{},"value":[1700000000,"NaN"]}]},"infos":["x"]}"#;
-        let series = read(200, body.as_bytes()).unwrap();
+        let series = read_default(200, body.as_bytes()).unwrap();
         assert_eq!(series[0].points, [Point { at: 1_700_000_000_500, value: 3.0 }]);
         assert_eq!((series[0].namespace.as_str(), series[0].pod.as_str()), ("shop", "a"));
+        assert_eq!(series[0].others, [("code".to_owned(), "500".to_owned())]);
         assert!(series[1].points[0].value.is_nan() && series[1].pod.is_empty());
         let body = r#"{"data":{"result":[{"metric":{"pod":"a"},"values":[[1,"+Inf"],[2,"1e+06"]]}],"resultType":"matrix"},
             "status":"success"}"#;
-        let points = read(200, body.as_bytes()).unwrap().remove(0).points;
+        let points = read_default(200, body.as_bytes()).unwrap().remove(0).points;
         assert_eq!(points, [Point { at: 1000, value: f64::INFINITY }, Point { at: 2000, value: 1e6 }]);
+    }
+
+    #[test]
+    fn namespace_and_pod_are_the_labels_that_the_endpoint_has_for_them() {
+        let body = r#"{"status":"success","data":{"resultType":"vector","result":[
+            {"metric":{"k\u0038s_pod":"a","ns":"shop","pod":"b"},"value":[1,"3"]}]}}"#;
+        let labels = PodLabels { namespace: "ns".into(), pod: "k8s_pod".into() };
+        let series = read(200, body.as_bytes(), &labels).unwrap().remove(0);
+        assert_eq!((series.namespace.as_str(), series.pod.as_str()), ("shop", "a"));
+        assert_eq!(series.others, [("pod".to_owned(), "b".to_owned())]);
     }
 
     #[test]
@@ -243,12 +266,12 @@ mod tests {
     #[test]
     fn errors_keep_the_servers_words() {
         let body = r#"{"status":"error","errorType":"execution","error":"too many samples"}"#;
-        let failure = read(422, body.as_bytes()).unwrap_err();
+        let failure = read_default(422, body.as_bytes()).unwrap_err();
         assert_eq!(failure, Failure::new(Missing::QueryFailed, "HTTP 422 execution: too many samples"));
         assert_eq!(why(200, body), Missing::QueryFailed);
         assert_eq!(why(503, r#"{"status":"error","errorType":"timeout","error":"x"}"#), Missing::TimedOut);
         let long = format!(r#"{{"status":"error","error":"{}"}}"#, "ä".repeat(1000));
-        assert!(read(500, long.as_bytes()).unwrap_err().message.chars().count() < 310);
+        assert!(read_default(500, long.as_bytes()).unwrap_err().message.chars().count() < 310);
     }
 
     #[test]
@@ -273,7 +296,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(status in 100_u16..600, body in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = read(status, &body);
+            let _ = read_default(status, &body);
         }
     }
 }

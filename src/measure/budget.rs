@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::Series;
-use super::budget_plan::{Plan, Question, is_countable, step_of};
+use super::bounds;
+use super::budget_plan::{Plan, Question, counted, is_countable, step_of};
 use super::client::{PrometheusClient, Queries};
 use super::look::Missing;
 use super::pods;
@@ -102,6 +103,17 @@ pub enum Spent {
     Nothing(String),
 }
 
+/// Whether a threshold is the bound of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bounds {
+    /// It is, or there need not be such a bucket.
+    Fit,
+    /// There are no buckets at all yet.
+    Unknown,
+    /// It is not: which bounds there are.
+    Missing(String),
+}
+
 /// A server that is asked, and how many queries about budgets it gets at once.
 pub struct Endpoint<Q = PrometheusClient> {
     client: Arc<Q>,
@@ -166,19 +178,40 @@ impl<Q: Queries> Budgets<Q> {
         deployments: &BTreeSet<String>,
         at: Timestamp,
     ) -> Result<Vec<Series>, Failure> {
-        let Some(endpoint) = self.endpoints.get(question.endpoint()) else {
-            let message = format!("there is no Prometheus endpoint named {:?}", question.endpoint());
-            return Err(Failure::new(Missing::QueryFailed, message));
-        };
         let mut all = Vec::new();
         for query in question.queries(deployments) {
-            let Ok(_turn) = endpoint.turns.acquire().await else {
-                // The semaphore lives as long as the endpoint and is never closed.
-                return Err(Failure::new(Missing::QueryFailed, "the endpoint is closed"));
-            };
-            all.extend(endpoint.client.instant(&query, at).await?);
+            all.extend(self.instant(question.endpoint(), &query, at).await?);
         }
         Ok(all)
+    }
+
+    async fn instant(&self, endpoint: &str, query: &str, at: Timestamp) -> Result<Vec<Series>, Failure> {
+        let Some(endpoint) = self.endpoints.get(endpoint) else {
+            let message = format!("there is no Prometheus endpoint named {endpoint:?}");
+            return Err(Failure::new(Missing::QueryFailed, message));
+        };
+        let Ok(_turn) = endpoint.turns.acquire().await else {
+            // The semaphore lives as long as the endpoint and is never closed.
+            return Err(Failure::new(Missing::QueryFailed, "the endpoint is closed"));
+        };
+        endpoint.client.instant(query, at).await
+    }
+
+    /// Whether the threshold of a classic histogram is the bound of one of its buckets.
+    ///
+    /// # Errors
+    /// When the whole of the answer cannot be had.
+    pub async fn bounds(&self, ask: &Ask, indicator: &Indicator) -> Result<Bounds, Failure> {
+        let Indicator::Classic(histogram) = indicator else { return Ok(Bounds::Fit) };
+        let Some(query) = bounds::query(histogram, &ask.namespace, &ask.deployments) else {
+            return Ok(Bounds::Unknown);
+        };
+        let buckets = self.instant(&ask.endpoint, &query, (self.clock)()).await?;
+        Ok(match bounds::problem(histogram, &buckets) {
+            Some(problem) => Bounds::Missing(problem),
+            None if buckets.is_empty() => Bounds::Unknown,
+            None => Bounds::Fit,
+        })
     }
 
     /// How far back the counters reach: what is known, and what has to be asked.
@@ -251,8 +284,9 @@ fn found(ask: &Ask, answers: &Answers, reaches: &HashMap<Question, Reach>, now: 
         Source::Together(indicator) => {
             let of = |question| series(answers, &question).map(sum);
             let (errors, total) = (of(Question::errors(ask, indicator))?, of(Question::total(ask, indicator))?);
+            let (errors, total) = counted(indicator, errors, total);
             let span = span(ask, indicator, reaches, "", now);
-            Ok(Found::All(counts(errors, total, indicator.total(), ask.window, span)))
+            Ok(Found::All(counts(errors, total, &indicator.total(), ask.window, span)))
         }
         Source::Each(indicator) => {
             let by_deployment = |question| {
@@ -272,7 +306,8 @@ fn found(ask: &Ask, answers: &Answers, reaches: &HashMap<Question, Reach>, now: 
                 } else {
                     let of = |counted: &HashMap<&str, f64>| counted.get(name.as_str()).copied();
                     let span = span(ask, indicator, reaches, name, now);
-                    counts(of(&errors), of(&total), indicator.total(), ask.window, span)
+                    let (errors, total) = counted(indicator, of(&errors), of(&total));
+                    counts(errors, total, &indicator.total(), ask.window, span)
                 };
                 (name.clone(), spent)
             };
@@ -307,15 +342,15 @@ fn left(selector: &Recorded, series: &[Series]) -> Spent {
 }
 
 /// What was counted. Errors without a series are none: a counter often begins with the first of them.
-fn counts(errors: Option<f64>, total: Option<f64>, selector: &str, window: Duration, span: Option<Duration>) -> Spent {
+fn counts(errors: Option<f64>, total: Option<f64>, counter: &str, window: Duration, span: Option<Duration>) -> Spent {
     let errors = errors.unwrap_or(0.0);
     match total {
-        None => Spent::Nothing(format!("{selector} has no sample in {}", humane(window))),
+        None => Spent::Nothing(format!("{counter} has no sample in {}", humane(window))),
         Some(total) if !errors.is_finite() || !total.is_finite() => {
-            Spent::Nothing(format!("{selector} gives no number but NaN or infinity"))
+            Spent::Nothing(format!("{counter} gives no number but NaN or infinity"))
         }
         Some(total) if total > 0.0 => Spent::Counts { errors: errors.max(0.0), total, span },
-        Some(_) => Spent::Nothing(format!("{selector} counted no request in {}", humane(window))),
+        Some(_) => Spent::Nothing(format!("{counter} counted no request in {}", humane(window))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::budget::{Ask, Source, is_cut};
 use super::expression::Expression;
+use super::histogram::Histogram;
 use super::pods;
 use super::promql::{Recorded, Selector};
 use super::query::Query;
@@ -26,9 +27,15 @@ pub(super) struct Question {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum What {
     /// How many a counter of pods counted in the window.
-    Increase(Pods),
+    Increase(Selector, Pods),
     /// When its oldest sample in the window was taken.
-    Reach(Pods),
+    Reach(Selector, Pods),
+    /// How many requests a classic histogram counted above its threshold.
+    Slow(Histogram, Pods),
+    /// How many requests a native histogram counted.
+    Observed(Selector, Pods),
+    /// Which share of them is up to its threshold.
+    Fast(Histogram, Pods),
     /// How many an expression counted in the window.
     Counted(Expressed),
     /// When the oldest sample of it in the window was taken.
@@ -42,7 +49,6 @@ enum What {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Pods {
     namespace: String,
-    selector: Selector,
     window: Duration,
     /// Of these Deployments together; `None`: of each Deployment by itself, whoever asks for it.
     together: Option<BTreeSet<String>>,
@@ -58,32 +64,45 @@ struct Expressed {
 }
 
 impl Question {
-    /// Bad requests of an ask's Deployments.
+    /// What tells of bad requests of an ask's Deployments; see [`counted`].
     pub(super) fn errors(ask: &Ask, indicator: &Indicator) -> Self {
-        match indicator {
-            Indicator::Ratio { errors, .. } => Self::increase(ask, errors),
-            Indicator::Query(query) => Self::of(ask, What::Counted(Expressed::of(ask, query.errors()))),
-        }
+        let pods = Pods::of(ask);
+        Self::of(
+            ask,
+            match indicator {
+                Indicator::Ratio { errors, .. } => What::Increase(errors.clone(), pods),
+                Indicator::Classic(histogram) => What::Slow(histogram.clone(), pods),
+                Indicator::Native(histogram) => What::Fast(histogram.clone(), pods),
+                Indicator::Query(query) => What::Counted(Expressed::of(ask, query.errors())),
+            },
+        )
     }
 
-    /// All their requests.
+    /// What tells of all their requests; see [`counted`].
     pub(super) fn total(ask: &Ask, indicator: &Indicator) -> Self {
-        match indicator {
-            Indicator::Ratio { total, .. } => Self::increase(ask, total),
-            Indicator::Query(query) => Self::of(ask, What::Counted(Expressed::of(ask, query.total()))),
-        }
+        let pods = Pods::of(ask);
+        Self::of(
+            ask,
+            match indicator {
+                Indicator::Ratio { total, .. } => What::Increase(total.clone(), pods),
+                Indicator::Classic(histogram) => What::Increase(histogram.bucket(), pods),
+                Indicator::Native(histogram) => What::Observed(histogram.selector().clone(), pods),
+                Indicator::Query(query) => What::Counted(Expressed::of(ask, query.total())),
+            },
+        )
     }
 
     /// How far what counts them reaches back.
     pub(super) fn reach(ask: &Ask, indicator: &Indicator) -> Self {
-        match indicator {
-            Indicator::Ratio { total, .. } => Self::of(ask, What::Reach(Pods::of(ask, total))),
-            Indicator::Query(query) => Self::of(ask, What::CountedSince(Expressed::of(ask, query.total()))),
-        }
-    }
-
-    fn increase(ask: &Ask, selector: &Selector) -> Self {
-        Self::of(ask, What::Increase(Pods::of(ask, selector)))
+        let counter = match indicator {
+            Indicator::Ratio { total, .. } => total.clone(),
+            Indicator::Classic(histogram) => histogram.bucket(),
+            Indicator::Native(histogram) => histogram.selector().clone(),
+            Indicator::Query(query) => {
+                return Self::of(ask, What::CountedSince(Expressed::of(ask, query.total())));
+            }
+        };
+        Self::of(ask, What::Reach(counter, Pods::of(ask)))
     }
 
     fn of(ask: &Ask, what: What) -> Self {
@@ -110,57 +129,98 @@ impl Question {
         match &self.what {
             What::Recorded(selector) => vec![selector.as_str().to_owned()],
             What::Sum(selector) => vec![format!("sum({})", selector.as_str())],
-            What::Increase(pods) => {
-                pods.queries(deployments, "sum", |narrowed, window| format!("increase({narrowed}[{window}s])"))
+            What::Increase(selector, pods) => {
+                pods.queries(deployments, "sum", selector, |narrow| pods.increase(&narrow(selector)))
             }
-            What::Reach(pods) => pods.queries(deployments, "min", |narrowed, window| {
-                let step = step_of(pods.window).as_secs();
-                format!("min_over_time(timestamp({narrowed})[{window}s:{step}s])")
+            What::Reach(selector, pods) => pods.queries(deployments, "min", selector, |narrow| {
+                let (window, step) = (pods.window.as_secs(), step_of(pods.window).as_secs());
+                format!("min_over_time(timestamp({})[{window}s:{step}s])", narrow(selector))
             }),
             What::Counted(asked) => asked
                 .queries(deployments, |deployments| asked.expression.over(asked.window, &asked.namespace, deployments)),
             What::CountedSince(asked) => asked.queries(deployments, |deployments| {
                 asked.expression.reach(asked.window, step_of(asked.window), &asked.namespace, deployments)
             }),
+            // The sum takes two spellings of one bound, as an update of the exporter brings them, for one.
+            What::Slow(histogram, pods) => pods.queries(deployments, "sum", histogram.selector(), |narrow| {
+                let increase = |selector: &Selector| pods.increase(&narrow(selector));
+                format!("{} - sum without (le) ({})", increase(&histogram.count()), increase(&histogram.bucket()))
+            }),
+            What::Observed(selector, pods) => {
+                let increases = pods.queries(deployments, "sum", selector, |narrow| pods.increase(&narrow(selector)));
+                increases.into_iter().map(|increase| format!("histogram_count({increase})")).collect()
+            }
+            What::Fast(histogram, pods) => {
+                let selector = histogram.selector();
+                let increases = pods.queries(deployments, "sum", selector, |narrow| pods.increase(&narrow(selector)));
+                let share = |increase| format!("histogram_fraction(-Inf, {}, {increase})", histogram.threshold());
+                increases.into_iter().map(share).collect()
+            }
+        }
+    }
+}
+
+/// Errors and total, from the answers to both questions about them.
+pub(super) fn counted(indicator: &Indicator, first: Option<f64>, second: Option<f64>) -> (Option<f64>, Option<f64>) {
+    match indicator {
+        Indicator::Ratio { .. } | Indicator::Query(_) => (first, second),
+        // What is up to the threshold is the second; of what has no such bound nothing is known.
+        Indicator::Classic(_) => {
+            let slow = first.map(|slow| if slow < 0.0 { 0.0 } else { slow });
+            (slow, second.map(|good| good + slow.unwrap_or(0.0)))
+        }
+        // Of no requests there is no share.
+        Indicator::Native(_) => {
+            let slow = second.map(|all| if all == 0.0 { 0.0 } else { all * (1.0 - first.unwrap_or(f64::NAN)) });
+            (slow, second)
         }
     }
 }
 
 impl Pods {
-    fn of(ask: &Ask, selector: &Selector) -> Self {
+    fn of(ask: &Ask) -> Self {
         Self {
             namespace: ask.namespace.clone(),
-            selector: selector.clone(),
             window: ask.window,
             together: matches!(ask.source, Source::Together(_)).then(|| ask.deployments.clone()),
         }
     }
 
+    fn increase(&self, narrowed: &str) -> String {
+        format!("increase({narrowed}[{}s])", self.window.as_secs())
+    }
+
+    /// `over` makes a query of one or more selectors with the labels of `of`, each narrowed by what it is given.
     fn queries(
         &self,
         deployments: &BTreeSet<String>,
         aggregation: &str,
-        over: impl Fn(&str, u64) -> String,
+        of: &Selector,
+        over: impl Fn(&dyn Fn(&Selector) -> String) -> String,
     ) -> Vec<String> {
+        let pod = &of.labels().pod;
         let deployments = self.together.as_ref().unwrap_or(deployments);
         let asked = deployments.iter().map(String::as_str);
         let asked: Vec<&str> = asked.filter(|name| self.together.is_some() || !is_cut(name)).collect();
         let query = |chunk: &[&str]| {
-            let narrowed = self.selector.of_deployments(&self.namespace, chunk.iter().copied())?;
-            let over = over(&narrowed, self.window.as_secs());
-            Some(if self.together.is_some() {
+            // There is always one to ask for: a chunk is never empty.
+            let narrow = |selector: &Selector| {
+                selector.of_deployments(&self.namespace, chunk.iter().copied()).unwrap_or_default()
+            };
+            let over = over(&narrow);
+            if self.together.is_some() {
                 format!("{aggregation}({over})")
             } else {
                 // The inner sum leaves the pod's name alone, of which the Deployment's is made: were other labels
                 // there still, two pods could become the same series, which Prometheus refuses.
                 format!(
-                    "{aggregation} by (deployment) (label_replace({aggregation} by (pod) ({over}), \
-                     \"deployment\", \"$1\", \"pod\", \"(.+){}\"))",
+                    "{aggregation} by (deployment) (label_replace({aggregation} by ({pod}) ({over}), \
+                     \"deployment\", \"$1\", \"{pod}\", \"(.+){}\"))",
                     pods::after_deployment()
                 )
-            })
+            }
         };
-        asked.chunks(DEPLOYMENTS_A_QUERY).filter_map(query).collect()
+        asked.chunks(DEPLOYMENTS_A_QUERY).map(query).collect()
     }
 }
 
@@ -237,7 +297,7 @@ impl Plan {
 
 impl Question {
     const fn is_reach(&self) -> bool {
-        matches!(self.what, What::Reach(_) | What::CountedSince(_))
+        matches!(self.what, What::Reach(..) | What::CountedSince(_))
     }
 }
 

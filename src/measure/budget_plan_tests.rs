@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::config::PodLabels;
+use crate::policy::{HistogramType, Latency};
 
 fn indicator() -> Indicator {
-    let parse = |text| Selector::parse(text, "shop").unwrap();
+    let parse = |text| Selector::parse(text, "shop", &PodLabels::default()).unwrap();
     Indicator::Ratio { errors: parse(r#"http_requests_total{code=~"5.."}"#), total: parse("http_requests_total") }
 }
 
@@ -56,7 +58,7 @@ fn deployments_that_share_a_budget_are_one_number() {
 
 #[test]
 fn what_is_recorded_is_asked_for_as_it_is_and_once() {
-    let recorded = |text| Recorded::parse(text, "shop").unwrap();
+    let recorded = |text| Recorded::parse(text, "shop", &PodLabels::default()).unwrap();
     let remaining = ask(Source::Remaining(recorded("left{slo='a'}")), &["cart"]);
     let increase = Source::Increase { errors: recorded("bad:increase4w"), total: recorded("all:increase4w") };
     let asks = [remaining.clone(), ask(increase, &["cart"]), remaining];
@@ -91,4 +93,45 @@ fn every_query_is_promql() {
 fn a_window_has_six_hundred_steps_and_none_is_shorter_than_half_a_minute() {
     assert_eq!(step_of(Duration::from_secs(3600)), Duration::from_secs(30));
     assert_eq!(step_of(Duration::from_secs(28 * 86_400)), Duration::from_secs(4032));
+}
+
+fn histogram() -> Histogram {
+    let latency = Latency {
+        histogram: "latency_seconds".to_owned(),
+        threshold: Duration::from_secs(1),
+        kind: HistogramType::Classic,
+        unit: None,
+    };
+    Histogram::parse(&latency, "shop", &PodLabels::default()).unwrap()
+}
+
+#[test]
+fn a_histograms_budget_is_of_the_series_that_have_the_bound() {
+    let pods = format!("namespace=\"shop\",pod=~\"(cart){PODS}\"");
+    let increase = |selector: &str| format!("increase({selector}[2419200s])");
+    let bucket = format!(r#"latency_seconds_bucket{{le=~"\\+?0*1(\\.0*)?|\\+?1(\\.0*)?[eE][+-]?0*0",{pods}}}"#);
+    let classic = queries(&[ask(Source::Together(Indicator::Classic(histogram())), &["cart"])]);
+    assert!(classic.contains(&format!("sum({})", increase(&bucket))), "{classic:#?}");
+    let slow = format!(
+        "sum({} - sum without (le) ({}))",
+        increase(&format!("latency_seconds_count{{{pods}}}")),
+        increase(&bucket)
+    );
+    assert!(classic.contains(&slow), "{classic:#?}");
+    let native = queries(&[ask(Source::Together(Indicator::Native(histogram())), &["cart"])]);
+    let all = format!("sum({})", increase(&format!("latency_seconds{{{pods}}}")));
+    assert!(native.contains(&format!("histogram_count({all})")), "{native:#?}");
+    assert!(native.contains(&format!("histogram_fraction(-Inf, 1, {all})")), "{native:#?}");
+}
+
+#[test]
+fn what_was_slow_is_errors_of_all_whose_speed_is_known() {
+    let classic = Indicator::Classic(histogram());
+    assert_eq!(counted(&classic, Some(5.0), Some(95.0)), (Some(5.0), Some(100.0)));
+    assert_eq!(counted(&classic, Some(-0.5), Some(95.0)), (Some(0.0), Some(95.0)), "extrapolation may go below 0");
+    assert_eq!(counted(&classic, None, None), (None, None), "without such a bound nothing is known");
+    let native = Indicator::Native(histogram());
+    assert_eq!(counted(&native, Some(0.75), Some(200.0)), (Some(50.0), Some(200.0)));
+    assert_eq!(counted(&native, Some(f64::NAN), Some(0.0)), (Some(0.0), Some(0.0)));
+    assert_eq!(counted(&native, None, None), (None, None));
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::answer::Point;
 use super::super::promql::Selector;
 use super::*;
+use crate::config::PodLabels;
 
 const DAY: u64 = 86_400;
 const NOW: i64 = 1_900_000_000;
@@ -59,7 +60,7 @@ fn ask(source: Source, deployments: &[&str]) -> Ask {
 }
 
 fn counters() -> Indicator {
-    let parse = |text| Selector::parse(text, "shop").unwrap();
+    let parse = |text| Selector::parse(text, "shop", &PodLabels::default()).unwrap();
     Indicator::Ratio { errors: parse("bad_total"), total: parse("all_total") }
 }
 
@@ -128,7 +129,7 @@ async fn a_shared_budget_is_the_same_for_all() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_a_budget_is_nothing_and_says_why() {
-    let recorded = |text| Recorded::parse(text, "shop").unwrap();
+    let recorded = |text| Recorded::parse(text, "shop", &PodLabels::default()).unwrap();
     let left = async |series| {
         nothing(&found(Source::Remaining(recorded("left")), &["cart"], vec![("left", Ok(series))]).await, "cart")
     };
@@ -148,7 +149,7 @@ async fn what_cannot_be_a_budget_is_nothing_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_recorded_counts_as_it_is() {
-    let recorded = |text| Recorded::parse(text, "shop").unwrap();
+    let recorded = |text| Recorded::parse(text, "shop", &PodLabels::default()).unwrap();
     let left = found(Source::Remaining(recorded("left")), &["cart"], vec![("left", Ok(vec![of("", -0.25)]))]).await;
     assert_eq!(left, Found::All(Spent::Left(-0.25)));
     let source = Source::Increase { errors: recorded("bad"), total: recorded("all") };
@@ -160,7 +161,7 @@ async fn what_is_recorded_counts_as_it_is() {
 async fn a_query_that_fails_fails_those_who_asked_it_alone() {
     let failure = Failure::new(Missing::TimedOut, "too slow");
     let (budgets, _) = budgets(vec![("bad_total", Err(failure.clone())), ("left", Ok(vec![of("", 0.5)]))]);
-    let left = Source::Remaining(Recorded::parse("left", "shop").unwrap());
+    let left = Source::Remaining(Recorded::parse("left", "shop", &PodLabels::default()).unwrap());
     let answers = budgets.ask(&[ask(Source::Each(counters()), &["cart"]), ask(left, &["cart"])]).await;
     assert_eq!(answers, [Err(failure), Ok(Found::All(Spent::Left(0.5)))]);
 }

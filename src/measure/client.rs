@@ -16,7 +16,7 @@ use super::answer;
 pub use super::answer::{Point, Series};
 use super::look::Missing;
 use super::scrape::Failure;
-use crate::config::{Endpoint, SecretError};
+use crate::config::{Endpoint, PodLabels, SecretError};
 
 /// Queries longer than this are sent in the body: not every proxy takes long addresses.
 const LONGEST_IN_ADDRESS: usize = 1500;
@@ -98,6 +98,7 @@ pub trait Queries: Send + Sync + 'static {
 pub struct PrometheusClient {
     name: Arc<str>,
     endpoint: Endpoint,
+    labels: PodLabels,
     turns: Semaphore,
     session: Mutex<Session>,
     observer: Arc<dyn QueryObserver>,
@@ -128,7 +129,8 @@ impl PrometheusClient {
     pub fn new(name: &str, endpoint: Endpoint, observer: Arc<dyn QueryObserver>) -> Result<Self, ClientError> {
         let session = Mutex::new(Session::open(&endpoint, None)?);
         let turns = Semaphore::new(endpoint.concurrency);
-        Ok(Self { name: name.into(), endpoint, turns, session, observer })
+        let labels = endpoint.labels();
+        Ok(Self { name: name.into(), endpoint, labels, turns, session, observer })
     }
 
     /// The current session; with files read anew when it is time. If they cannot be read then, the earlier ones serve on: a
@@ -162,7 +164,7 @@ impl PrometheusClient {
     async fn exchange(&self, query: &str, question: Question) -> Result<Vec<Series>, Failure> {
         let session = self.session();
         // The response comes raw: the crate would read a body of any size, and pass over warnings.
-        let response = question.send(&session, query, self.endpoint.timeout).await.map_err(|error| unsent(&error))?;
+        let response = question.send(&session, query, &self.endpoint).await.map_err(|error| unsent(&error))?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
             // Perhaps the secret was replaced a moment ago.
@@ -175,7 +177,7 @@ impl PrometheusClient {
             return Err(Failure::new(Missing::QueryFailed, message));
         }
         let body = self.body(response).await?;
-        answer::read(status.as_u16(), &body)
+        answer::read(status.as_u16(), &body, &self.labels)
     }
 
     /// The body, as long as it is within bounds.
@@ -227,20 +229,27 @@ impl Question {
         }
     }
 
-    /// Sends it. `timeout` is what the server may take; the session's own is as long.
-    async fn send(self, session: &Session, query: &str, timeout: Duration) -> Result<Response, Error> {
-        let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+    /// Sends it. The server may take as long as the session itself.
+    async fn send(self, session: &Session, query: &str, endpoint: &Endpoint) -> Result<Response, Error> {
+        let timeout = i64::try_from(endpoint.timeout.as_millis()).unwrap_or(i64::MAX);
+        // As Thanos and VictoriaMetrics call it; a server that does not know it passes over it.
+        let whole: &[(&'static str, &str)] = match endpoint.partial_response {
+            true => &[],
+            false => &[("partial_response", "false"), ("deny_partial_response", "1")],
+        };
         let (long, authorization) = (query.len() > LONGEST_IN_ADDRESS, session.authorization.clone());
         match self {
             Self::Instant { at } => {
-                let mut query = session.api.query(query).at(at).timeout(timeout);
+                let query = session.api.query(query).at(at).timeout(timeout);
+                let mut query = whole.iter().fold(query, |query, (name, value)| query.query(name, value));
                 if let Some(authorization) = authorization {
                     query = query.header(AUTHORIZATION, authorization);
                 }
                 if long { query.post_raw().await } else { query.get_raw().await }
             }
             Self::Range { start, end, step } => {
-                let mut query = session.api.query_range(query, start, end, step).timeout(timeout);
+                let query = session.api.query_range(query, start, end, step).timeout(timeout);
+                let mut query = whole.iter().fold(query, |query, (name, value)| query.query(name, value));
                 if let Some(authorization) = authorization {
                     query = query.header(AUTHORIZATION, authorization);
                 }

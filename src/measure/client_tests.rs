@@ -61,6 +61,39 @@ async fn a_query_says_when_and_how_long_below_the_endpoints_path() {
 }
 
 #[tokio::test]
+async fn a_server_of_many_stores_is_asked_for_all_or_nothing_where_the_configuration_says_so() {
+    let server = MockServer::start().await;
+    let whole = |verb: &str| Mock::given(method(verb)).and(header("x-scope-orgid", "payments"));
+    let instant =
+        whole("GET").and(query_param("partial_response", "false")).and(query_param("deny_partial_response", "1"));
+    instant.respond_with(empty()).expect(1).mount(&server).await;
+    let range = whole("POST").and(body_string_contains("partial_response=false&deny_partial_response=1"));
+    range.respond_with(empty()).expect(1).mount(&server).await;
+    let client = client(&server.uri(), "partialResponse: false, headers: {X-Scope-OrgID: payments}");
+    assert_eq!(ask(&client).await, Ok(vec![]));
+    let (start, end) = (Timestamp::from_second(1).unwrap(), Timestamp::from_second(21).unwrap());
+    assert_eq!(client.range(&"up".repeat(1000), start, end, Duration::from_secs(10)).await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn an_answer_that_lacks_a_store_is_partial() {
+    let data = r#""status":"success","data":{"resultType":"vector","result":[{"metric":{"pod":"a"},"value":[1,"3"]}]}"#;
+    for sign in [r#""warnings":["No StoreAPIs matched for this query"]"#, r#""isPartial":true"#] {
+        let server = answering(ResponseTemplate::new(200).set_body_string(format!("{{{data},{sign}}}"))).await;
+        assert_eq!(ask(&client(&server.uri(), "")).await.unwrap_err().why, Missing::Partial, "{sign}");
+    }
+}
+
+#[tokio::test]
+async fn namespace_and_pod_are_read_from_the_labels_of_the_endpoint() {
+    let body = r#"{"status":"success","data":{"resultType":"vector","result":[
+        {"metric":{"ns":"shop","kubernetes_pod_name":"a"},"value":[1,"3"]}]}}"#;
+    let server = answering(ResponseTemplate::new(200).set_body_string(body)).await;
+    let series = ask(&client(&server.uri(), "podLabel: kubernetes_pod_name, namespaceLabel: ns")).await.unwrap();
+    assert_eq!((series[0].namespace.as_str(), series[0].pod.as_str()), ("shop", "a"));
+}
+
+#[tokio::test]
 async fn a_long_query_goes_in_the_body() {
     let server = MockServer::start().await;
     let expected = Mock::given(method("POST"))

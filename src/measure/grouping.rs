@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::answer::{Point, Series, milliseconds};
+use super::histogram::Histogram;
 use super::pods::{PodGroup, PodPrefix};
 use super::promql::Selector;
 use super::query::{Answer, Query};
@@ -16,20 +17,19 @@ use super::subject::{Indicator, Subject};
 /// what servers and proxies take in a body.
 pub(super) const ROLLOUTS_A_QUERY: usize = 100;
 
-/// What is asked of a selector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum What {
-    /// The counter's value.
-    Count,
-    /// When its newest sample was taken.
-    Taken,
-}
-
 /// What is the same for all rollouts that one query can ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Question {
-    pub(super) what: What,
-    pub(super) selector: Selector,
+pub(super) enum Question {
+    /// The value of a counter.
+    Count(Selector),
+    /// When its newest sample was taken.
+    Taken(Selector),
+    /// How many requests a classic histogram has above its threshold.
+    Slow(Histogram),
+    /// How many requests a native histogram has.
+    Observed(Selector),
+    /// Which share of them is up to its threshold.
+    Fast(Histogram),
 }
 
 impl Question {
@@ -37,25 +37,50 @@ impl Question {
     fn of(indicator: &Indicator) -> Vec<Self> {
         match indicator {
             Indicator::Ratio { errors, total } => {
-                vec![Self::count(errors), Self::count(total), Self::taken(total)]
+                vec![Self::Count(errors.clone()), Self::Count(total.clone()), Self::Taken(total.clone())]
+            }
+            // What is up to the threshold stands for the total, so that whatever has no such bound is not counted at all.
+            Indicator::Classic(histogram) => {
+                let good = histogram.bucket();
+                vec![Self::Slow(histogram.clone()), Self::Count(good.clone()), Self::Taken(good)]
+            }
+            Indicator::Native(histogram) => {
+                let all = histogram.selector();
+                vec![Self::Fast(histogram.clone()), Self::Observed(all.clone()), Self::Taken(all.clone())]
             }
             Indicator::Query(_) => Vec::new(),
         }
     }
 
-    fn count(selector: &Selector) -> Self {
-        Self { what: What::Count, selector: selector.clone() }
-    }
-
-    fn taken(selector: &Selector) -> Self {
-        Self { what: What::Taken, selector: selector.clone() }
-    }
-
-    fn text(&self, narrowed: &str) -> String {
-        match self.what {
-            What::Count => format!("sum by (namespace, pod) ({narrowed})"),
-            What::Taken => format!("max by (namespace, pod) (timestamp({narrowed}))"),
-        }
+    /// The query that answers it for these targets; `None` when there is no pod to ask for.
+    fn query(&self, targets: &[(&str, &PodGroup)]) -> Option<String> {
+        let narrowed = |selector: &Selector| selector.narrowed(targets.iter().copied());
+        Some(match self {
+            Self::Count(selector) => format!("sum by ({}) ({})", selector.labels().both(), narrowed(selector)?),
+            Self::Taken(selector) => {
+                format!("max by ({}) (timestamp({}))", selector.labels().both(), narrowed(selector)?)
+            }
+            Self::Slow(histogram) => {
+                let by = histogram.selector().labels().both();
+                let (count, bucket) = (narrowed(&histogram.count())?, narrowed(&histogram.bucket())?);
+                // Servers that are written to remotely may have the one series' sample and not yet the other's, and the
+                // difference would be of two moments: such a pod is left out until they agree. The maximum takes two
+                // spellings of one bound, as an update of the exporter brings them, for one.
+                format!(
+                    "sum by ({by}) ({count} - max without (le) ({bucket})) unless on ({by}) \
+                     (timestamp({count}) != max without (le) (timestamp({bucket})))"
+                )
+            }
+            Self::Observed(selector) => {
+                format!("histogram_count(sum by ({}) ({}))", selector.labels().both(), narrowed(selector)?)
+            }
+            Self::Fast(histogram) => format!(
+                "histogram_fraction(-Inf, {}, sum by ({}) ({}))",
+                histogram.threshold(),
+                histogram.selector().labels().both(),
+                narrowed(histogram.selector())?
+            ),
+        })
     }
 }
 
@@ -90,7 +115,7 @@ pub(super) fn plan(subjects: &[Arc<Subject>]) -> Vec<Batch> {
             .iter()
             .filter_map(|i| subjects.get(*i))
             .flat_map(|subject| subject.groups().map(|group| (subject.key.namespace.as_str(), group)));
-        let query = question.selector.narrowed(targets).map(|narrowed| question.text(&narrowed));
+        let query = question.query(&targets.collect::<Vec<_>>());
         Batch { question, subjects: askers, query }
     });
     batches.collect()
@@ -158,17 +183,15 @@ impl Answers {
         if let Some(failure) = self.failure(indicator) {
             return Err(failure.clone());
         }
-        let answer = |question: &Question| self.pods.get(question)?.as_ref().ok();
-        let [errors, total, taken] = match indicator {
-            Indicator::Ratio { errors, total } => {
-                [Question::count(errors), Question::count(total), Question::taken(total)]
-            }
-            Indicator::Query(query) => {
-                let answer = self.queries.get(query).and_then(|answer| answer.as_ref().ok());
-                return answer.map_or_else(|| Ok(HashMap::new()), |answer| query.samples(answer));
-            }
+        if let Indicator::Query(query) = indicator {
+            let answer = self.queries.get(query).and_then(|answer| answer.as_ref().ok());
+            return answer.map_or_else(|| Ok(HashMap::new()), |answer| query.samples(answer));
         }
-        .map(|question| answer(&question));
+        let answer = |question: &Question| self.pods.get(question)?.as_ref().ok();
+        let [errors, total, taken] = match Question::of(indicator).as_slice() {
+            [errors, total, taken] => [answer(errors), answer(total), answer(taken)],
+            _ => [None; 3],
+        };
         let mut by_time = HashMap::<i64, Samples>::new();
         for (pod, points) in total.into_iter().flatten() {
             let Some(side) = subject.side(pod) else { continue };
@@ -181,8 +204,8 @@ impl Answers {
                 // A total without a time cannot be told from the one before it.
                 let Some(taken) = at(taken, point.at) else { continue };
                 let Ok(taken) = Timestamp::from_millisecond(milliseconds(taken)) else { continue };
-                let (pod, errors) = (Arc::clone(pod), at(errors, point.at));
-                let sample = PodSample { pod, errors, total: point.value, taken };
+                let Some((errors, total)) = counted(indicator, at(errors, point.at), point.value) else { continue };
+                let sample = PodSample { pod: Arc::clone(pod), errors, total, taken };
                 let samples = by_time.entry(point.at).or_default();
                 match side {
                     Side::Canary => samples.canary.push(sample),
@@ -191,6 +214,21 @@ impl Answers {
             }
         }
         Ok(by_time)
+    }
+}
+
+/// Errors and total of a pod, from the values of the first two questions about it; `None` when they do not make a sample.
+fn counted(indicator: &Indicator, first: Option<f64>, second: f64) -> Option<(Option<f64>, f64)> {
+    match indicator {
+        Indicator::Ratio { .. } | Indicator::Query(_) => Some((first, second)),
+        // Requests of a client that counts in two steps may be in the bucket before they are in the count.
+        Indicator::Classic(_) => {
+            let slow = first.map(|slow| if slow < 0.0 { 0.0 } else { slow })?;
+            Some((Some(slow), slow + second))
+        }
+        // Of no requests there is no share.
+        Indicator::Native(_) if second == 0.0 => Some((Some(0.0), 0.0)),
+        Indicator::Native(_) => first.map(|fast| (Some(second * (1.0 - fast)), second)),
     }
 }
 

@@ -4,11 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::config::PodLabels;
 use crate::measure::look::Missing;
+use crate::policy::{HistogramType, Latency};
 use crate::watch::rollout::DeploymentKey;
 
 fn indicator(errors: &str, total: &str) -> Indicator {
-    Indicator::Ratio { errors: Selector::parse(errors, "any").unwrap(), total: Selector::parse(total, "any").unwrap() }
+    Indicator::Ratio {
+        errors: Selector::parse(errors, "any", &PodLabels::default()).unwrap(),
+        total: Selector::parse(total, "any", &PodLabels::default()).unwrap(),
+    }
 }
 
 fn subject(namespace: &str, deployment: &str) -> Subject {
@@ -37,10 +42,10 @@ fn all_answered(
 ) -> Vec<Answers> {
     let mut answers = vec![Answers::default(); subjects.len()];
     for batch in plan(subjects) {
-        let series = match (batch.question.what, batch.question.selector.as_str().contains('{')) {
-            (What::Taken, _) => &taken,
-            (What::Count, true) => &errors,
-            (What::Count, false) => &total,
+        let series = match &batch.question {
+            Question::Taken(_) => &taken,
+            Question::Count(selector) if selector.as_str().contains('{') => &errors,
+            _ => &total,
         };
         let mut given = distribute(series.clone(), subjects, &batch.subjects);
         for i in batch.subjects {
@@ -76,15 +81,17 @@ fn a_selector_of_several_objectives_is_asked_for_once() {
     two.objectives.push(indicator("requests_total{code=\"503\"}", "requests_total"));
     two.objectives.push(indicator("requests_total{code=\"503\"}", "requests_total{code=~\"5..\"}"));
     let batches = plan(&[Arc::new(two)]);
-    let questions = batches.iter().map(|batch| (batch.question.what, batch.question.selector.to_string()));
+    let count = |text| Question::Count(Selector::parse(text, "any", &PodLabels::default()).unwrap());
+    let taken = |text| Question::Taken(Selector::parse(text, "any", &PodLabels::default()).unwrap());
+    let questions = batches.iter().map(|batch| batch.question.clone());
     assert_eq!(
         questions.collect::<Vec<_>>(),
         [
-            (What::Count, "requests_total".to_owned()),
-            (What::Count, "requests_total{code=\"503\"}".to_owned()),
-            (What::Count, "requests_total{code=~\"5..\"}".to_owned()),
-            (What::Taken, "requests_total".to_owned()),
-            (What::Taken, "requests_total{code=~\"5..\"}".to_owned()),
+            count("requests_total"),
+            count("requests_total{code=\"503\"}"),
+            count("requests_total{code=~\"5..\"}"),
+            taken("requests_total"),
+            taken("requests_total{code=~\"5..\"}"),
         ]
     );
     assert!(batches.iter().all(|batch| batch.subjects == [0]));
@@ -149,7 +156,8 @@ fn a_failed_question_is_missing_only_in_the_objectives_that_ask_it() {
     let mut answers = all_answered(&subjects, vec![], vec![], vec![]).remove(0);
     let failure = Failure::new(Missing::Partial, "a store is down");
     let batches = plan(&subjects);
-    let other = batches.iter().find(|batch| batch.question.selector.as_str() == "other_errors_total").unwrap();
+    let is_other = |question: &Question| matches!(question, Question::Count(s) if s.as_str() == "other_errors_total");
+    let other = batches.iter().find(|batch| is_other(&batch.question)).unwrap();
     answers.failed(&other.question, failure.clone());
     let objectives = answers.scrapes(&subjects[0], &AT).remove(0).objectives;
     assert_eq!(objectives, [Ok(Samples::default()), Err(failure)]);
@@ -173,4 +181,86 @@ fn points_of_several_times_become_a_scrape_each() {
         samples.canary.first().map(|sample| (sample.errors, sample.total))
     });
     assert_eq!(read.collect::<Vec<_>>(), [Some((None, 1.0)), Some((Some(1.0), 2.0)), None, Some((None, 4.0))]);
+}
+
+fn latency(kind: HistogramType) -> Indicator {
+    let latency =
+        Latency { histogram: "latency_seconds".to_owned(), threshold: Duration::from_millis(250), kind, unit: None };
+    let histogram = Histogram::parse(&latency, "any", &PodLabels::default()).unwrap();
+    match kind {
+        HistogramType::Classic => Indicator::Classic(histogram),
+        HistogramType::Native => Indicator::Native(histogram),
+    }
+}
+
+/// What two questions about one pod come to, the third being the time.
+fn sampled(kind: HistogramType, first: Option<f64>, second: f64) -> Vec<PodSample> {
+    let subject = Arc::new(Subject { objectives: vec![latency(kind)], ..subject("shop", "web") });
+    let mut answers = Answers::default();
+    for batch in plan(std::slice::from_ref(&subject)) {
+        let value = match &batch.question {
+            Question::Slow(_) | Question::Fast(_) => first,
+            Question::Count(_) | Question::Observed(_) => Some(second),
+            Question::Taken(_) => Some(4.5),
+        };
+        let series = value.map(|value| series("shop", "web-new-bcdfg", value)).into_iter().collect();
+        let mut given = distribute(series, std::slice::from_ref(&subject), &batch.subjects);
+        answers.answered(&batch.question, given.remove(&0).unwrap_or_default());
+    }
+    samples(&answers, &subject).canary
+}
+
+#[test]
+fn a_classic_histogram_is_asked_for_what_is_above_and_below_its_threshold() {
+    let subject = Arc::new(Subject { objectives: vec![latency(HistogramType::Classic)], ..subject("shop", "web") });
+    let queries = plan(&[subject]).into_iter().filter_map(|batch| batch.query).collect::<Vec<_>>();
+    let pods = r#"namespace="shop",pod=~"(web-new-|web-old-)[bcdfghjklmnpqrstvwxz2456789]{5}""#;
+    let bounds = r#"le=~"\\+?0*\\.250*|\\+?2\\.50*[eE]-0*1""#;
+    let (count, bucket) =
+        (format!("latency_seconds_count{{{pods}}}"), format!("latency_seconds_bucket{{{bounds},{pods}}}"));
+    assert_eq!(
+        queries,
+        [
+            format!("sum by (namespace, pod) ({bucket})"),
+            format!("max by (namespace, pod) (timestamp({bucket}))"),
+            format!(
+                "sum by (namespace, pod) ({count} - max without (le) ({bucket})) unless on (namespace, pod) \
+                 (timestamp({count}) != max without (le) (timestamp({bucket})))"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn slow_requests_are_errors_and_those_that_a_race_makes_negative_are_none() {
+    let counted = |first, second| {
+        let samples = sampled(HistogramType::Classic, first, second);
+        samples.first().map(|sample| (sample.errors, sample.total))
+    };
+    assert_eq!(counted(Some(3.0), 97.0), Some((Some(3.0), 100.0)));
+    assert_eq!(counted(Some(-1.0), 97.0), Some((Some(0.0), 97.0)));
+    assert_eq!(counted(None, 97.0), None, "count and bucket are of two moments, so the pod is left out of this look");
+    assert!(counted(Some(f64::NAN), 97.0).unwrap().1.is_nan(), "what is no number is not taken for none");
+}
+
+#[test]
+fn the_share_of_a_native_histogram_above_its_threshold_is_errors() {
+    let counted = |first, second| {
+        let samples = sampled(HistogramType::Native, first, second);
+        samples.first().map(|sample| (sample.errors, sample.total))
+    };
+    assert_eq!(counted(Some(0.75), 200.0), Some((Some(50.0), 200.0)));
+    assert_eq!(counted(Some(f64::NAN), 0.0), Some((Some(0.0), 0.0)), "there is no share of no requests");
+    assert_eq!(counted(None, 200.0), None);
+    let subject = Arc::new(Subject { objectives: vec![latency(HistogramType::Native)], ..subject("shop", "web") });
+    let queries = plan(&[subject]).into_iter().filter_map(|batch| batch.query).collect::<Vec<_>>();
+    let pods = r#"namespace="shop",pod=~"(web-new-|web-old-)[bcdfghjklmnpqrstvwxz2456789]{5}""#;
+    assert_eq!(
+        queries,
+        [
+            format!("max by (namespace, pod) (timestamp(latency_seconds{{{pods}}}))"),
+            format!("histogram_count(sum by (namespace, pod) (latency_seconds{{{pods}}}))"),
+            format!("histogram_fraction(-Inf, 0.25, sum by (namespace, pod) (latency_seconds{{{pods}}}))"),
+        ]
+    );
 }

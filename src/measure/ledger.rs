@@ -27,8 +27,28 @@ pub struct Terms {
     pub window: Duration,
     /// Time between two looks.
     pub look_interval: Duration,
-    /// How many objectives each scrape has.
-    pub objectives: usize,
+    /// How each objective is counted, in the policy's order.
+    pub objectives: Vec<Counting>,
+}
+
+/// How the samples of one objective are to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counting {
+    /// What each pod serves until so long after the first sample that shows a request to it is left out.
+    pub warmup: Duration,
+    /// Where the count of errors comes from.
+    pub errors: ErrorCount,
+}
+
+/// Where a count of errors comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ErrorCount {
+    /// A counter: when it goes down, some process behind it started anew.
+    #[default]
+    Counter,
+    /// What lies between two counters, or an estimate: it may sink by a little while all requests rise, and what it counted
+    /// once is then not counted again.
+    Difference,
 }
 
 /// What one scrape showed, objective by objective.
@@ -83,6 +103,9 @@ struct Base {
     errors: f64,
     total: f64,
     taken: Timestamp,
+    /// When the first sample was taken that shows a request: what is nearest to when the pod became Ready, of all that
+    /// counters tell.
+    first_served: Option<Timestamp>,
     /// The last scrape that had the pod at all, with a fresh sample or not.
     seen: Timestamp,
 }
@@ -91,7 +114,7 @@ impl Ledger {
     /// An empty ledger of a rollout.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
-        let objectives = vec![Book::default(); terms.objectives];
+        let objectives = vec![Book::default(); terms.objectives.len()];
         Self { terms, last: None, objectives }
     }
 
@@ -106,8 +129,11 @@ impl Ledger {
         }
         let previous = self.last.replace(scrape.at);
         let ready = scrape.origin == Origin::Live && ready_canary_pods > 0;
-        let evidence = self.objectives.iter_mut().zip(&scrape.objectives);
-        let evidence = evidence.map(|(book, read)| book.enter(&self.terms, scrape.at, previous, read, ready)).collect();
+        let books = self.objectives.iter_mut().zip(&self.terms.objectives).zip(&scrape.objectives);
+        let enter = |((book, counting), read): ((&mut Book, &Counting), &Result<_, _>)| {
+            book.enter(&self.terms, *counting, scrape.at, previous, read, ready)
+        };
+        let evidence = books.map(enter).collect();
         if scrape.at <= self.terms.since {
             for (book, look) in self.objectives.iter_mut().zip::<&Vec<Evidence>>(&evidence) {
                 // A look between two scrapes says nothing about how the pods' errors scatter.
@@ -132,12 +158,13 @@ impl Ledger {
     }
 
     /// How many pods of this side were in the last scrape with a sample taken after `after`, in the objective that has the
-    /// fewest. 0 when the last scrape brought no evidence. A query knows of no pods: when it brought something fresh, it stands
-    /// for all of them.
+    /// fewest; pods that are still warming up do not count. 0 when the last scrape brought no evidence. A query knows of no pods:
+    /// when it brought something fresh, it stands for all of them.
     #[must_use]
     pub fn fresh_pods(&self, side: Side, after: Timestamp) -> usize {
-        let fresh = |book: &Book| {
-            let current = |base: &&Base| Some(base.seen) == self.last && base.taken > after;
+        let fresh = |(book, counting): (&Book, &Counting)| {
+            let warm = |base: &Base| base.first_served.is_none() || base.is_warm(counting.warmup);
+            let current = |base: &&Base| Some(base.seen) == self.last && base.taken > after && warm(base);
             let fresh = book.of(side).last.values().filter(current).count();
             match book.source {
                 _ if book.entered != self.last => 0,
@@ -145,7 +172,7 @@ impl Ledger {
                 _ => fresh,
             }
         };
-        self.objectives.iter().map(fresh).min().unwrap_or(0)
+        self.objectives.iter().zip(&self.terms.objectives).map(fresh).min().unwrap_or(0)
     }
 
     /// When the newest sample of this side was taken, in the objective where that is longest ago.
@@ -186,6 +213,7 @@ impl Book {
     fn enter(
         &mut self,
         terms: &Terms,
+        counting: Counting,
         at: Timestamp,
         previous: Option<Timestamp>,
         read: &Result<Samples, Failure>,
@@ -210,7 +238,7 @@ impl Book {
             for sample in samples {
                 self.errors_seen |= sample.errors.is_some();
                 let from_zero = counts_from_zero && sample.taken > terms.since;
-                let Some(step) = pods.step(sample, at, source, from_zero) else { continue };
+                let Some(step) = pods.step(sample, counting, at, source, from_zero) else { continue };
                 news = true;
                 *tally += step.served;
                 // Across looks that did not have the pod, the time between its samples says how long these went on.
@@ -268,16 +296,32 @@ struct Step {
     since: Option<(Timestamp, SignedDuration)>,
 }
 
+impl Base {
+    /// Whether all that the pod serves from this sample on counts.
+    fn is_warm(&self, warmup: Duration) -> bool {
+        let since = self.first_served.map(|first| self.taken.duration_since(first));
+        warmup.is_zero() || since.is_some_and(|since| since >= signed(warmup))
+    }
+}
+
 impl Pods {
     fn is_news(&self, sample: &PodSample) -> bool {
         self.last.get(&sample.pod).is_none_or(|base| sample.taken > base.taken)
     }
 
     /// Takes a sample as the pod's new base; `None` when it is not newer than the one before.
-    fn step(&mut self, sample: &PodSample, at: Timestamp, source: Source, from_zero: bool) -> Option<Step> {
+    fn step(
+        &mut self,
+        sample: &PodSample,
+        counting: Counting,
+        at: Timestamp,
+        source: Source,
+        from_zero: bool,
+    ) -> Option<Step> {
         // No series of errors beside one of the total is a count of 0.
         let errors = sample.errors.unwrap_or(0.0);
-        let now = Base { errors, total: sample.total, taken: sample.taken, seen: at };
+        let first_served = (sample.total > 0.0).then_some(sample.taken);
+        let mut now = Base { errors, total: sample.total, taken: sample.taken, first_served, seen: at };
         let is_count = matches!(source, Source::Query { counts: Counts::PerWindow, .. });
         let step = match self.last.get_mut(&sample.pod) {
             Some(base) if sample.taken <= base.taken => {
@@ -285,11 +329,16 @@ impl Pods {
                 return None;
             }
             Some(base) => {
+                now.first_served = base.first_served.or(now.first_served);
+                if counting.errors == ErrorCount::Difference && sample.total >= base.total {
+                    now.errors = errors.max(base.errors);
+                }
                 let before = std::mem::replace(base, now);
                 // A count that went down says that some process behind it started anew, not how much all of them served.
-                let went_down = errors < before.errors || sample.total < before.total;
-                let gain = || Tally::new(errors - before.errors, sample.total - before.total);
+                let went_down = now.errors < before.errors || sample.total < before.total;
+                let gain = || Tally::new(now.errors - before.errors, sample.total - before.total);
                 let served = match () {
+                    () if !before.is_warm(counting.warmup) => Tally::ZERO,
                     () if is_count => Tally::new(errors, sample.total),
                     () if went_down => Tally::ZERO,
                     () => gain(),
@@ -298,7 +347,7 @@ impl Pods {
             }
             None => {
                 self.last.insert(Arc::clone(&sample.pod), now);
-                let counts = from_zero || is_count;
+                let counts = (from_zero || is_count) && counting.warmup.is_zero();
                 Step { served: if counts { Tally::new(errors, sample.total) } else { Tally::ZERO }, since: None }
             }
         };

@@ -11,8 +11,12 @@ fn second(s: i64) -> Timestamp {
 }
 
 fn ledger() -> Ledger {
+    counting(Counting::default())
+}
+
+fn counting(counting: Counting) -> Ledger {
     let (window, look_interval) = (Duration::from_secs(30), Duration::from_secs(10));
-    Ledger::new(Terms { since: second(SINCE), window, look_interval, objectives: 1 })
+    Ledger::new(Terms { since: second(SINCE), window, look_interval, objectives: vec![counting] })
 }
 
 fn pod(name: &str, errors: impl Into<Option<f64>>, total: f64, taken: i64) -> PodSample {
@@ -91,6 +95,48 @@ fn a_counter_that_went_down_rebases_and_yields_nothing() {
         let look = enter(&mut ledger, &canary(1030, vec![pod("new", errors + 1.0, total + 10.0, 1028)])).unwrap();
         assert_eq!(look.canary, served(1.0, 10.0));
     }
+}
+
+#[test]
+fn a_difference_that_sinks_while_requests_rise_is_counted_once() {
+    let mut ledger = counting(Counting { errors: ErrorCount::Difference, ..Counting::default() });
+    let mut enter =
+        |at, errors, total| enter(&mut ledger, &canary(at, vec![pod("new", errors, total, at - 2)])).unwrap().canary;
+    assert_eq!(enter(1010, 1.0, 100.0), served(1.0, 100.0), "one that was counted, and not yet put into a bucket");
+    assert_eq!(enter(1020, 0.0, 200.0), served(0.0, 100.0), "the look counts all the same");
+    assert_eq!(enter(1030, 1.0, 300.0), served(0.0, 100.0), "and what was counted once is not counted again");
+    assert_eq!(enter(1040, 5.0, 400.0), served(4.0, 100.0));
+    assert_eq!(enter(1050, 2.0, 50.0), Tally::ZERO, "when the total goes down, too, the pod began anew");
+    assert_eq!(enter(1060, 3.0, 60.0), served(1.0, 10.0));
+}
+
+#[test]
+fn what_a_pod_serves_while_it_warms_up_is_left_out_on_both_sides() {
+    let mut ledger = counting(Counting { warmup: Duration::from_secs(20), ..Counting::default() });
+    let mut enter = |at, canary: (f64, f64), stable: (f64, f64)| {
+        let (canary, stable) = (pod("new", canary.0, canary.1, at - 2), pod("old", stable.0, stable.1, at - 2));
+        enter(&mut ledger, &both(at, vec![canary], vec![stable])).unwrap()
+    };
+    assert_eq!(enter(1010, (0.0, 0.0), (0.0, 500.0)), Look::default());
+    assert_eq!(enter(1020, (50.0, 50.0), (9.0, 600.0)), Look::default(), "it begins with the first request");
+    let look = enter(1030, (90.0, 100.0), (9.0, 700.0));
+    assert_eq!(look, Look::default(), "the stable pod was first seen serving 20 s ago");
+    let look = enter(1040, (95.0, 150.0), (9.0, 800.0));
+    assert_eq!(look, Look { canary: Tally::ZERO, stable: served(0.0, 100.0) }, "so it is warm before the canary");
+    let look = enter(1050, (95.0, 250.0), (9.0, 900.0));
+    assert_eq!(look, Look { canary: served(0.0, 100.0), stable: served(0.0, 100.0) });
+}
+
+#[test]
+fn only_pods_that_are_warm_say_how_the_restored_ones_do() {
+    let mut ledger = counting(Counting { warmup: Duration::from_secs(20), ..Counting::default() });
+    let mut fresh = |at, total| {
+        let _ = enter(&mut ledger, &canary(at, vec![pod("busy", 0.0, total, at - 2), pod("idle", 0.0, 0.0, at - 2)]));
+        ledger.fresh_pods(Side::Canary, second(SINCE))
+    };
+    assert_eq!(fresh(1010, 10.0), 1, "nobody asks the idle one for anything, so it is not waited for");
+    assert_eq!(fresh(1020, 20.0), 1);
+    assert_eq!(fresh(1030, 30.0), 2);
 }
 
 #[test]
@@ -281,7 +327,8 @@ fn fresh_pods_are_those_in_the_last_scrape_with_a_later_sample() {
 #[test]
 fn one_objective_without_evidence_leaves_the_others_alone() {
     let (window, look_interval) = (Duration::from_secs(30), Duration::from_secs(10));
-    let mut ledger = Ledger::new(Terms { since: second(SINCE), window, look_interval, objectives: 2 });
+    let mut ledger =
+        Ledger::new(Terms { since: second(SINCE), window, look_interval, objectives: vec![Counting::default(); 2] });
     let good = Samples { canary: vec![pod("new", 1.0, 5.0, 1008)], ..Samples::default() };
     let objectives = vec![Ok(good), Err(Failure::new(Missing::Partial, "a store is down"))];
     let scrape = Scrape { at: second(1010), origin: Origin::Live, objectives };

@@ -5,11 +5,13 @@
 //! [`budget`] asks what is left of error budgets. Text and sums are pure; only client and sampler wait.
 
 mod answer;
+mod bounds;
 pub mod budget;
 mod budget_plan;
 pub mod client;
 pub mod expression;
 mod grouping;
+pub mod histogram;
 pub mod ledger;
 pub mod look;
 mod placeholder;

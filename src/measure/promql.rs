@@ -12,11 +12,12 @@ use promql_parser::util::escape_string;
 
 use super::pods::{self, PodGroup, SUFFIX_ALPHABET, SUFFIX_LENGTH};
 use super::syntax;
+use crate::config::PodLabels;
 
-/// The label that Prometheus' Kubernetes discovery puts the namespace in.
-pub(super) const NAMESPACE: &str = "namespace";
-/// The label that Prometheus' Kubernetes discovery puts the pod's name in.
-const POD: &str = "pod";
+/// The label that holds the bound of a classic histogram's bucket.
+const BOUND: &str = "le";
+/// What the names of a classic histogram's series end in.
+const HISTOGRAM_SERIES: [&str; 3] = ["_bucket", "_count", "_sum"];
 /// The label that holds a metric's own name.
 const NAME: &str = "__name__";
 
@@ -53,16 +54,34 @@ pub enum InvalidSelector {
         /// What was written.
         given: String,
     },
-    /// A matcher on the namespace that is not the policy's own.
+    /// A matcher on the namespace, in the label that the endpoint has for it, that is not the policy's own.
     #[error(
         "{given:?} selects namespaces by {matcher}; a policy reads its own namespace only: leave the matcher out, or write \
-         namespace={own:?}"
+         {label}={own:?}"
     )]
     Namespace {
         /// The matcher, as understood.
         matcher: String,
+        /// The label for the namespace.
+        label: Arc<str>,
         /// The policy's namespace.
         own: String,
+        /// What was written.
+        given: String,
+    },
+    /// The name of one of a histogram's series in place of its own.
+    #[error("{given:?} names the series {suffix} of a histogram; write the histogram's own name, {base}")]
+    Suffix {
+        /// What it ends in.
+        suffix: &'static str,
+        /// What is before that.
+        base: String,
+        /// What was written.
+        given: String,
+    },
+    /// A matcher on the bounds of a histogram.
+    #[error("{given:?} has a matcher for le, which threshold stands for; leave it out")]
+    Bound {
         /// What was written.
         given: String,
     },
@@ -86,6 +105,8 @@ pub struct Selector {
     metric: Arc<str>,
     /// Each as the parser printed it; sorted and without repetition.
     matchers: Arc<[String]>,
+    /// By which the endpoint tells pods.
+    labels: PodLabels,
     /// The canonical text, which is also what makes two selectors equal.
     text: Arc<str>,
 }
@@ -123,17 +144,60 @@ impl std::fmt::Display for Selector {
 }
 
 impl Selector {
-    /// Reads the selector of a policy in `namespace`.
+    /// Reads the selector of a policy in `namespace`, for an endpoint with these labels.
     ///
     /// # Errors
     /// When it is not PromQL, not a bare vector selector (no function, range, `offset`, `@`, operator or aggregation), has no
-    /// metric name, or has a matcher on the label `namespace` other than equality with the policy's own.
-    pub fn parse(text: &str, namespace: &str) -> Result<Self, InvalidSelector> {
-        let (metric, mut matchers, _) = parts(text, namespace)?;
+    /// metric name, or has a matcher on the label of the namespace other than equality with the policy's own.
+    pub fn parse(text: &str, namespace: &str, labels: &PodLabels) -> Result<Self, InvalidSelector> {
+        let (metric, matchers, _) = parts(text, namespace, labels)?;
+        Ok(Self::new(&metric, matchers, labels))
+    }
+
+    /// Reads the selector of a histogram: its own name, and no matcher for the bounds of its buckets.
+    ///
+    /// # Errors
+    /// As of [`Selector::parse`], and where it names one of the histogram's series or bounds.
+    pub fn parse_histogram(text: &str, namespace: &str, labels: &PodLabels) -> Result<Self, InvalidSelector> {
+        let given = || text.to_owned();
+        let selector = Self::parse(text, namespace, labels)?;
+        if let Some((suffix, base)) =
+            HISTOGRAM_SERIES.into_iter().find_map(|suffix| Some((suffix, selector.metric.strip_suffix(suffix)?)))
+        {
+            return Err(InvalidSelector::Suffix { suffix, base: base.to_owned(), given: given() });
+        }
+        let is_bound = |matcher: &String| matcher.strip_prefix(BOUND).is_some_and(|op| op.starts_with(['=', '!']));
+        if selector.matchers.iter().any(is_bound) {
+            return Err(InvalidSelector::Bound { given: given() });
+        }
+        Ok(selector)
+    }
+
+    fn new(metric: &str, mut matchers: Vec<String>, labels: &PodLabels) -> Self {
         matchers.sort_unstable();
         matchers.dedup();
-        let text = print(&metric, matchers.iter().map(String::as_str));
-        Ok(Self { metric: metric.into(), matchers: matchers.into(), text: text.into() })
+        let text = print(metric, matchers.iter().map(String::as_str));
+        Self { metric: metric.into(), matchers: matchers.into(), labels: labels.clone(), text: text.into() }
+    }
+
+    /// One kind of a classic histogram's series, with a regular expression for the bounds.
+    #[must_use]
+    pub fn histogram_series(&self, suffix: &str, bounds: Option<&str>) -> Self {
+        let bounds = bounds.map(|bounds| pattern(BOUND, bounds));
+        let matchers = self.matchers.iter().cloned().chain(bounds).collect();
+        Self::new(&format!("{}{suffix}", self.metric), matchers, &self.labels)
+    }
+
+    /// The labels by which its endpoint tells pods.
+    #[must_use]
+    pub fn labels(&self) -> &PodLabels {
+        &self.labels
+    }
+
+    /// The name of the metric.
+    #[must_use]
+    pub fn metric(&self) -> &str {
+        &self.metric
     }
 
     /// This selector narrowed to the pods of `targets`: (namespace, pods) pairs. What comes back may hold a pod of one of
@@ -159,13 +223,13 @@ impl Selector {
         }
         let mut namespaces = namespaces.into_iter();
         let namespace = match (namespaces.next(), namespaces.next()) {
-            (Some(only), None) => equality(NAMESPACE, only),
+            (Some(only), None) => equality(&self.labels.namespace, only),
             (first, second) => {
                 let all = first.into_iter().chain(second).chain(namespaces).map(literal).collect::<Vec<_>>();
-                pattern(NAMESPACE, &all.join("|"))
+                pattern(&self.labels.namespace, &all.join("|"))
             }
         };
-        let pods = pattern(POD, &pods.join("|"));
+        let pods = pattern(&self.labels.pod, &pods.join("|"));
         let own = self.matchers.iter().map(String::as_str);
         Some(print(&self.metric, own.chain([namespace.as_str(), pods.as_str()])))
     }
@@ -193,7 +257,8 @@ impl Selector {
         if alternatives.is_empty() {
             return None;
         }
-        let (namespace, pods) = (equality(NAMESPACE, namespace), pattern(POD, &alternatives.join("|")));
+        let namespace = equality(&self.labels.namespace, namespace);
+        let pods = pattern(&self.labels.pod, &alternatives.join("|"));
         let own = self.matchers.iter().map(String::as_str);
         Some(print(&self.metric, own.chain([namespace.as_str(), pods.as_str()])))
     }
@@ -211,13 +276,13 @@ impl Selector {
 pub struct Recorded(Arc<str>);
 
 impl Recorded {
-    /// Reads the selector of a policy in `namespace`.
+    /// Reads the selector of a policy in `namespace`, for an endpoint with these labels.
     ///
     /// # Errors
     /// As of [`Selector::parse`].
-    pub fn parse(text: &str, namespace: &str) -> Result<Self, InvalidSelector> {
-        let (metric, mut matchers, within) = parts(text, namespace)?;
-        matchers.extend(within.then(|| equality(NAMESPACE, namespace)));
+    pub fn parse(text: &str, namespace: &str, labels: &PodLabels) -> Result<Self, InvalidSelector> {
+        let (metric, mut matchers, within) = parts(text, namespace, labels)?;
+        matchers.extend(within.then(|| equality(&labels.namespace, namespace)));
         matchers.sort_unstable();
         matchers.dedup();
         Ok(Self(print(&metric, matchers.iter().map(String::as_str)).into()))
@@ -231,7 +296,7 @@ impl Recorded {
 }
 
 /// The metric, the matchers that are not on the namespace, and whether there was one on the namespace.
-fn parts(text: &str, own: &str) -> Result<(String, Vec<String>, bool), InvalidSelector> {
+fn parts(text: &str, own: &str, labels: &PodLabels) -> Result<(String, Vec<String>, bool), InvalidSelector> {
     if text.len() > MAX_LENGTH {
         return Err(InvalidSelector::TooLong { length: text.len() });
     }
@@ -249,10 +314,14 @@ fn parts(text: &str, own: &str) -> Result<(String, Vec<String>, bool), InvalidSe
     let (mut matchers, mut within) = (Vec::new(), false);
     for matcher in tree.matchers.matchers {
         match matcher.name.as_str() {
-            NAMESPACE if matcher.op == MatchOp::Equal && matcher.value == own => within = true,
-            NAMESPACE => {
+            name if name == &*labels.namespace => {
+                if matcher.op == MatchOp::Equal && matcher.value == own {
+                    within = true;
+                    continue;
+                }
+                let label = Arc::clone(&labels.namespace);
                 let (matcher, own, given) = (matcher.to_string(), own.to_owned(), text.to_owned());
-                return Err(InvalidSelector::Namespace { matcher, own, given });
+                return Err(InvalidSelector::Namespace { matcher, label, own, given });
             }
             NAME => {
                 let found = "a second name of the metric in the braces";

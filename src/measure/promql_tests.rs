@@ -6,7 +6,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Selector, InvalidSelector> {
-    Selector::parse(text, "shop")
+    Selector::parse(text, "shop", &PodLabels::default())
 }
 
 fn narrowed(selector: &Selector, namespace: &str) -> String {
@@ -26,9 +26,9 @@ fn matchers(printed: &str) -> Vec<(String, String, String)> {
 
 fn assert_confined(printed: &str, namespace: &str) {
     let matchers = matchers(printed);
-    let namespaces = matchers.iter().filter(|(name, ..)| name == NAMESPACE).collect::<Vec<_>>();
-    assert_eq!(namespaces, [&(NAMESPACE.to_owned(), "=".to_owned(), namespace.to_owned())], "{printed}");
-    assert!(matchers.iter().any(|(name, op, value)| name == POD && op == "=~" && value.contains("web-7d9f8b6c5d-")));
+    let namespaces = matchers.iter().filter(|(name, ..)| name == "namespace").collect::<Vec<_>>();
+    assert_eq!(namespaces, [&("namespace".to_owned(), "=".to_owned(), namespace.to_owned())], "{printed}");
+    assert!(matchers.iter().any(|(name, op, value)| name == "pod" && op == "=~" && value.contains("web-7d9f8b6c5d-")));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn the_same_matchers_in_another_order_and_other_quotes_are_the_same_family() {
 #[test]
 fn the_policys_own_namespace_may_be_written_and_belongs_to_no_family() {
     let written = parse(r#"up{namespace="shop"}"#).unwrap();
-    assert_eq!(written, Selector::parse("up", "bank").unwrap());
+    assert_eq!(written, Selector::parse("up", "bank", &PodLabels::default()).unwrap());
     assert_eq!(written.as_str(), "up");
     assert_eq!(parse(r#"up{namespace="shop",namespace="shop"}"#).unwrap(), written);
 }
@@ -240,8 +240,48 @@ fn all_revisions_of_deployments_are_asked_for_at_once() {
 }
 
 #[test]
+fn an_endpoint_may_have_other_labels_for_namespace_and_pod() {
+    let labels = PodLabels { namespace: "kubernetes_namespace".into(), pod: "kubernetes_pod_name".into() };
+    let parse = |text| Selector::parse(text, "shop", &labels);
+    let selector = parse(r#"up{kubernetes_namespace="shop",namespace="of the exporter"}"#).unwrap();
+    assert_eq!(selector.as_str(), r#"up{namespace="of the exporter"}"#);
+    assert_eq!(
+        narrowed(&selector, "shop"),
+        r#"up{namespace="of the exporter",kubernetes_namespace="shop",kubernetes_pod_name=~"(web-7d9f8b6c5d-)[bcdfghjklmnpqrstvwxz2456789]{5}"}"#
+    );
+    let of_deployments = selector.of_deployments("shop", ["web"]).unwrap();
+    assert!(
+        of_deployments.contains(r#",kubernetes_namespace="shop",kubernetes_pod_name=~"(web)-"#),
+        "{of_deployments}"
+    );
+    for other in [r#"up{kubernetes_namespace="bank"}"#, r#"up{kubernetes_namespace=~"shop|bank"}"#] {
+        let message = parse(other).unwrap_err().to_string();
+        assert!(message.contains(r#"write kubernetes_namespace="shop""#), "{message}");
+        assert!(Recorded::parse(other, "shop", &labels).is_err());
+    }
+}
+
+#[test]
+fn a_histogram_is_named_by_its_own_name_and_without_its_bounds() {
+    let parse = |text| Selector::parse_histogram(text, "shop", &PodLabels::default());
+    let histogram = parse(r#"latency_seconds{length="le",path!="/health"}"#).unwrap();
+    assert_eq!(
+        histogram.histogram_series("_bucket", Some("1|1.0")).as_str(),
+        r#"latency_seconds_bucket{le=~"1|1.0",length="le",path!="/health"}"#
+    );
+    assert_eq!(
+        parse("latency_seconds_bucket").unwrap_err().to_string(),
+        "\"latency_seconds_bucket\" names the series _bucket of a histogram; write the histogram's own name, \
+         latency_seconds"
+    );
+    assert!(matches!(parse("latency_seconds{le='1'}"), Err(InvalidSelector::Bound { .. })));
+    assert!(matches!(parse("latency_seconds{le!~'1'}"), Err(InvalidSelector::Bound { .. })));
+}
+
+#[test]
 fn a_recorded_series_is_asked_for_as_it_is_written() {
-    let recorded = |text: &str| Recorded::parse(text, "shop").map(|recorded| recorded.as_str().to_owned());
+    let recorded =
+        |text: &str| Recorded::parse(text, "shop", &PodLabels::default()).map(|recorded| recorded.as_str().to_owned());
     let sloth = r#"slo:period_error_budget_remaining:ratio{sloth_slo="availability",sloth_service="shop"}"#;
     assert_eq!(
         recorded(sloth).unwrap(),

@@ -4,10 +4,12 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::budget::Source;
-use super::promql::{NAMESPACE, Recorded, Selector};
+use super::histogram::Histogram;
+use super::promql::{Recorded, Selector};
 use super::query::{InvalidQuery, Query};
 use super::subject::Indicator;
-use crate::policy::{self, BudgetScope, BudgetSource, Objective, Policy};
+use crate::config::PodLabels;
+use crate::policy::{self, BudgetScope, BudgetSource, HistogramType, Objective, Policy};
 
 /// What one objective reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,31 +31,38 @@ pub struct InvalidField {
 }
 
 impl Reads {
-    /// What this objective of this policy reads.
+    /// What this objective of this policy reads, from an endpoint with these labels.
     ///
     /// # Errors
     /// All of its fields that cannot be read; never empty.
-    pub fn of(objective: &Objective, policy: &Policy) -> Result<Self, Vec<InvalidField>> {
+    pub fn of(objective: &Objective, policy: &Policy, labels: &PodLabels) -> Result<Self, Vec<InvalidField>> {
         let namespace = &policy.key.namespace;
         let mut invalid = Vec::new();
         let mut note =
             |field, problem: &dyn Display| invalid.push(InvalidField { field, problem: problem.to_string() });
-        let mut counter =
-            |field, text: &str| Selector::parse(text, namespace).map_err(|error| note(field, &error)).ok();
         let indicator = match &objective.indicator {
             policy::Indicator::Ratio { errors, total } => {
-                let (errors, total) =
-                    (counter("indicator.ratio.errors", errors), counter("indicator.ratio.total", total));
-                errors.zip(total).map(|(errors, total)| Indicator::Ratio { errors, total })
+                let mut counter = |field, text: &str| {
+                    Selector::parse(text, namespace, labels).map_err(|error| note(field, &error)).ok()
+                };
+                let both = (counter("indicator.ratio.errors", errors), counter("indicator.ratio.total", total));
+                both.0.zip(both.1).map(|(errors, total)| Indicator::Ratio { errors, total })
             }
+            policy::Indicator::Latency(latency) => Histogram::parse(latency, namespace, labels)
+                .map_err(|error| note("indicator.latency.histogram", &error))
+                .ok()
+                .map(match latency.kind {
+                    HistogramType::Classic => Indicator::Classic,
+                    HistogramType::Native => Indicator::Native,
+                }),
             policy::Indicator::Query { errors, total, counts } => {
-                let query = Query::parse([errors, total], *counts, namespace, NAMESPACE, &policy.detection);
+                let query = Query::parse([errors, total], *counts, namespace, &labels.namespace, &policy.detection);
                 let wrong = |errors: Vec<InvalidQuery>| errors.iter().for_each(|error| note(error.field(), error));
                 query.map_err(wrong).ok().map(|query| Indicator::Query(Arc::new(query)))
             }
         };
         let mut recorded =
-            |field, text: &str| Recorded::parse(text, namespace).map_err(|error| note(field, &error)).ok();
+            |field, text: &str| Recorded::parse(text, namespace, labels).map_err(|error| note(field, &error)).ok();
         let from = objective.budget_from.as_ref().map(|from| match from {
             BudgetSource::Remaining(selector) => recorded("budgetFrom.remaining", selector).map(Source::Remaining),
             BudgetSource::Increase { errors, total } => {

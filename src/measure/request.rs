@@ -30,7 +30,7 @@ impl Request {
         let queries = subjects.iter().enumerate().flat_map(|(index, subject)| {
             let queries = subject.objectives.iter().filter_map(|indicator| match indicator {
                 Indicator::Query(query) => Some(query),
-                Indicator::Ratio { .. } => None,
+                Indicator::Ratio { .. } | Indicator::Classic(_) | Indicator::Native(_) => None,
             });
             // Two objectives may ask the same.
             queries.collect::<BTreeSet<_>>().into_iter().map(move |query| Self::Query {

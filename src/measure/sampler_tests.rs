@@ -7,11 +7,12 @@ use futures::StreamExt;
 use tokio::time::{Instant, advance, sleep};
 
 use super::super::client::{Point, Series};
-use super::super::ledger::{Ledger, Terms};
+use super::super::ledger::{Counting, Ledger, Terms};
 use super::super::look::Missing;
 use super::super::pods::PodGroup;
 use super::super::promql::Selector;
 use super::*;
+use crate::config::PodLabels;
 
 /// The fake clock starts here; a multiple of every interval used.
 const START: i64 = 1_700_000_000_000;
@@ -121,7 +122,7 @@ fn key(deployment: &str) -> DeploymentKey {
 }
 
 fn subject(deployment: &str) -> Subject {
-    let selector = |text| Selector::parse(text, "shop").unwrap();
+    let selector = |text| Selector::parse(text, "shop", &PodLabels::default()).unwrap();
     Subject {
         key: key(deployment),
         endpoint: "default".to_owned(),
@@ -234,7 +235,7 @@ async fn the_same_evidence_comes_out_after_a_restart() {
     let evidence = |scrapes: &[Scrape]| {
         let (window, look_interval) = (Duration::from_secs(30), Duration::from_secs(10));
         let since = Timestamp::from_millisecond(START).unwrap();
-        let mut ledger = Ledger::new(Terms { since, window, look_interval, objectives: 1 });
+        let mut ledger = Ledger::new(Terms { since, window, look_interval, objectives: vec![Counting::default()] });
         let entries = scrapes.iter().filter_map(|scrape| ledger.enter(scrape, 1));
         entries.map(|entry| (entry.at, entry.evidence)).collect::<Vec<_>>()
     };
@@ -341,7 +342,7 @@ async fn one_objective_that_cannot_be_read_does_not_stop_the_others_for_good() {
     let fake = Fake::new();
     fake.fail(Some("broken"));
     let (sampler, _woken, _task) = start(&[("default", &fake)]);
-    let broken = Selector::parse("broken", "shop").unwrap();
+    let broken = Selector::parse("broken", "shop", &PodLabels::default()).unwrap();
     let mut two = subject("web");
     two.objectives.push(Indicator::Ratio { errors: broken.clone(), total: broken });
     sampler.register(two).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::histogram::Histogram;
 use super::pods::PodGroup;
 use super::promql::Selector;
 use super::query::{Query, Revisions};
@@ -21,6 +22,10 @@ pub enum Indicator {
         /// Counts all requests.
         total: Selector,
     },
+    /// A classic histogram that each pod exports: requests above its threshold are bad.
+    Classic(Histogram),
+    /// A native histogram that each pod exports.
+    Native(Histogram),
     /// Two expressions, asked of each revision.
     Query(Arc<Query>),
 }
@@ -30,17 +35,21 @@ impl Indicator {
     #[must_use]
     pub fn tells_revisions_apart(&self) -> bool {
         match self {
-            Self::Ratio { .. } => true,
+            Self::Ratio { .. } | Self::Classic(_) | Self::Native(_) => true,
             Self::Query(query) => query.tells_revisions_apart(),
         }
     }
 
     /// What all requests are counted by, as messages name it.
     #[must_use]
-    pub fn total(&self) -> &str {
+    pub fn total(&self) -> String {
         match self {
-            Self::Ratio { total, .. } => total.as_str(),
-            Self::Query(query) => query.total().as_str(),
+            Self::Ratio { total, .. } => total.to_string(),
+            Self::Classic(histogram) => {
+                format!("the bucket of {} with the bound {}", histogram.selector(), histogram.threshold())
+            }
+            Self::Native(histogram) => format!("the native histogram {}", histogram.selector()),
+            Self::Query(query) => query.total().as_str().to_owned(),
         }
     }
 }

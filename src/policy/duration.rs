@@ -7,6 +7,31 @@ pub(super) fn hours_minutes_seconds(text: &str) -> Option<Duration> {
     units(text, &[('h', 3600, 4), ('m', 60, 4), ('s', 1, 5)])
 }
 
+/// Reads minutes, seconds, milliseconds and microseconds, in this order and each at most once: `250ms`, `1s500ms`. `None` for
+/// anything else.
+pub(super) fn down_to_microseconds(text: &str) -> Option<Duration> {
+    // Both letters of a unit are taken at once, so that neither is taken for a unit of one letter.
+    let (coarse, fine) =
+        text.split_at(text.find("ms").or_else(|| text.find("us")).map_or(text.len(), |unit| {
+            text[..unit].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |before| before + 1)
+        }));
+    let coarse = if coarse.is_empty() { 0 } else { units(coarse, &[('m', 60, 2), ('s', 1, 4)])?.as_secs() };
+    let part = |text: &str, unit: &str| -> Option<u64> {
+        let digits = text.strip_suffix(unit)?;
+        let good = (1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        good.then(|| digits.parse().ok())?
+    };
+    let microseconds = match fine.split_once("ms") {
+        None if fine.is_empty() => 0,
+        None => part(fine, "us")?,
+        Some((milliseconds, rest)) => {
+            let rest = if rest.is_empty() { 0 } else { part(rest, "us")? };
+            part(milliseconds, "")? * 1000 + rest
+        }
+    };
+    (!text.is_empty()).then(|| Duration::from_secs(coarse) + Duration::from_micros(microseconds))
+}
+
 /// Reads whole days or whole hours: `28d`, `36h`. `None` for anything else.
 pub(super) fn days_or_hours(text: &str) -> Option<Duration> {
     units(text, &[('d', 86_400, 2)]).or_else(|| units(text, &[('h', 3600, 4)]))
@@ -56,6 +81,21 @@ mod tests {
         assert_eq!(seconds("1h30m"), Some(5400));
         assert_eq!(seconds("1h0m5s"), Some(3605));
         assert_eq!(seconds("90m"), Some(5400));
+    }
+
+    #[test]
+    fn thresholds_go_down_to_microseconds() {
+        let microseconds = |text| down_to_microseconds(text).map(|duration| duration.as_micros());
+        assert_eq!(microseconds("250ms"), Some(250_000));
+        assert_eq!(microseconds("1s"), Some(1_000_000));
+        assert_eq!(microseconds("2m"), Some(120_000_000));
+        assert_eq!(microseconds("1m1s500ms20us"), Some(61_500_020));
+        assert_eq!(microseconds("500us"), Some(500));
+        for bad in
+            ["", "250", "ms", "-1ms", "1.5s", "1ms1s", "1h", "1us1ms", "1ns", "1ms ", "250 ms", "1234567ms", "1sms"]
+        {
+            assert_eq!(microseconds(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

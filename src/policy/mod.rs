@@ -76,6 +76,8 @@ pub struct Objective {
     pub window: Duration,
     /// How good and bad requests are told apart.
     pub indicator: Indicator,
+    /// What each pod serves so long after its first request is left out.
+    pub warmup: Duration,
     /// Where what is left of the budget is recorded; `None` when it is computed from the indicator.
     pub budget_from: Option<BudgetSource>,
 }
@@ -98,6 +100,8 @@ pub enum Indicator {
         /// A vector selector for the counters of all requests.
         total: String,
     },
+    /// Requests that take longer than a threshold are bad.
+    Latency(Latency),
     /// Errors over total, from two expressions with placeholders.
     Query {
         /// An expression for bad requests.
@@ -107,6 +111,49 @@ pub enum Indicator {
         /// What its value is.
         counts: Counts,
     },
+}
+
+impl Indicator {
+    /// How long a pod's first time is that is left out, where the policy does not say it: caches and compilers make a pod
+    /// slow at first, but seldom make it fail.
+    #[must_use]
+    pub const fn usual_warmup(&self) -> Duration {
+        match self {
+            Self::Ratio { .. } | Self::Query { .. } => Duration::ZERO,
+            Self::Latency(_) => Duration::from_secs(30),
+        }
+    }
+}
+
+/// A histogram of durations that each pod exports, and the threshold in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Latency {
+    /// A vector selector for it, by its own name.
+    pub histogram: String,
+    /// Above it a request is bad: 1 us to 1 h.
+    pub threshold: Duration,
+    /// How it is exported.
+    pub kind: HistogramType,
+    /// What it counts in; `None`: what its name says.
+    pub unit: Option<TimeUnit>,
+}
+
+/// `latency.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HistogramType {
+    /// A counter for each bound.
+    Classic,
+    /// One series with buckets of its own making.
+    Native,
+}
+
+/// `latency.unit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TimeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
 }
 
 /// What the value of an expression is.

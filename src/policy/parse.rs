@@ -3,6 +3,8 @@
 //! The API server has checked all of this already, by the rules of the schema. It is checked again because an older
 //! definition may be installed, and because everything behind this point trusts it.
 
+mod latency;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -72,7 +74,8 @@ impl Policy {
         let monitor = monitor(&spec.monitor, detection.as_ref(), &mut errors);
         let gate = gate(spec, &mut errors);
         let canary = canary(&spec.canary, &mut errors);
-        let objectives = objectives(&spec.objectives, detection.as_ref(), &mut errors);
+        let objectives = objectives(spec, detection.as_ref(), &mut errors);
+        latency::warmup_fits(&objectives, monitor.as_ref(), canary.as_ref(), detection.as_ref(), &mut errors);
         if spec.prometheus.is_empty() {
             errors.add("spec.prometheus", "write the name of an endpoint of the operator's configuration");
         }
@@ -277,7 +280,16 @@ fn monitor(monitor: &wire::Monitor, detection: Option<&Detection>, errors: &mut 
     Some(Monitor { timeout, auto_rollback: monitor.auto_rollback })
 }
 
-fn objectives(objectives: &[wire::Objective], detection: Option<&Detection>, errors: &mut Errors) -> Vec<Objective> {
+fn objectives(
+    spec: &wire::ErrorBudgetPolicySpec,
+    detection: Option<&Detection>,
+    errors: &mut Errors,
+) -> Vec<Objective> {
+    let objectives = &spec.objectives;
+    let words = "write a duration from 0s to 10m, for example \"30s\"";
+    let warmup = spec.detection.warmup.as_ref();
+    let warmup = warmup
+        .and_then(|warmup| errors.keep_within("spec.detection.warmup", hours_minutes_seconds(warmup), 0, 600, words));
     if objectives.is_empty() || objectives.len() > 8 {
         errors.add("spec.objectives", "write 1 to 8 objectives");
     }
@@ -288,7 +300,7 @@ fn objectives(objectives: &[wire::Objective], detection: Option<&Detection>, err
         if !names.insert(&objective.name) {
             errors.add(format!("{field}.name"), "another objective has this name; write a different one");
         }
-        parsed.extend(one_objective(objective, &field, detection, errors));
+        parsed.extend(one_objective(objective, &field, detection, warmup, errors));
     }
     parsed
 }
@@ -297,6 +309,7 @@ fn one_objective(
     objective: &wire::Objective,
     field: &str,
     detection: Option<&Detection>,
+    warmup: Option<Duration>,
     errors: &mut Errors,
 ) -> Option<Objective> {
     let budget = errors.keep(format!("{field}.target"), ErrorBudget::of_target(&objective.target));
@@ -313,23 +326,26 @@ fn one_objective(
     let indicator = indicator(&objective.indicator, &format!("{field}.indicator"), errors);
     let budget_from =
         objective.budget_from.as_ref().and_then(|from| budget_from(from, &format!("{field}.budgetFrom"), errors));
+    let indicator = indicator?;
     Some(Objective {
         name: objective.name.clone(),
         target: objective.target.clone(),
         budget: budget?,
         window: window?,
-        indicator: indicator?,
+        warmup: warmup.unwrap_or_else(|| indicator.usual_warmup()),
+        indicator,
         budget_from,
     })
 }
 
 fn indicator(indicator: &wire::Indicator, field: &str, errors: &mut Errors) -> Option<Indicator> {
-    match (&indicator.ratio, &indicator.query) {
-        (Some(ratio), None) => {
+    match (&indicator.ratio, &indicator.latency, &indicator.query) {
+        (Some(ratio), None, None) => {
             two_of(&ratio.errors, &ratio.total, &format!("{field}.ratio"), errors);
             Some(Indicator::Ratio { errors: ratio.errors.clone(), total: ratio.total.clone() })
         }
-        (None, Some(query)) => {
+        (None, Some(latency), None) => latency::latency(latency, field, errors).map(Indicator::Latency),
+        (None, None, Some(query)) => {
             two_of(&query.errors, &query.total, &format!("{field}.query"), errors);
             let counts = match query.counts {
                 wire::QueryCounts::Cumulative => Counts::Cumulative,
@@ -338,7 +354,7 @@ fn indicator(indicator: &wire::Indicator, field: &str, errors: &mut Errors) -> O
             Some(Indicator::Query { errors: query.errors.clone(), total: query.total.clone(), counts })
         }
         _ => {
-            errors.add(field, "write exactly one indicator: ratio or query");
+            errors.add(field, "write exactly one indicator: ratio, latency or query");
             None
         }
     }

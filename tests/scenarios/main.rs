@@ -40,6 +40,7 @@ mod gitops;
 mod good_release;
 mod halted_release;
 mod killed;
+mod latency;
 mod let_go;
 mod let_go_phases;
 mod missing_evidence;

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::PodLabels;
 use crate::measure::look::Missing;
 use crate::measure::promql::Recorded;
 use crate::policy::Policy;
@@ -24,7 +25,7 @@ pub(in crate::controller::gate) fn policy(recorded: &str, change: impl FnOnce(&m
     });
     change(&mut object["spec"]);
     let policy = Policy::parse(&serde_json::from_value(object).expect("its shape")).expect("it is sound");
-    let recorded = Recorded::parse(recorded, "laden").expect("a selector");
+    let recorded = Recorded::parse(recorded, "laden", &PodLabels::default()).expect("a selector");
     let budgets = policy.objectives.iter().map(|_| Source::Remaining(recorded.clone())).collect();
     InForce {
         budgets,

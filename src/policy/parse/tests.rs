@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::{HistogramType, Latency};
 use super::*;
 
 /// A policy with only what is required, changed like this.
@@ -200,4 +201,44 @@ proptest! {
             Err(errors) => prop_assert!(!errors.is_empty()),
         }
     }
+}
+
+fn with_latency(latency: Value, change: impl FnOnce(&mut Value)) -> Result<Policy, Vec<PolicyError>> {
+    parsed(|spec| {
+        spec["objectives"][0]["indicator"] = json!({"latency": latency});
+        change(spec);
+    })
+}
+
+#[test]
+fn a_latency_has_a_threshold_and_a_warmup_of_its_own() {
+    let latency = json!({"histogram": "latency_seconds", "threshold": "1s500ms"});
+    let policy = with_latency(latency.clone(), |_| {}).expect("it is sound");
+    let read = Latency {
+        histogram: "latency_seconds".to_owned(),
+        threshold: Duration::from_millis(1500),
+        kind: HistogramType::Classic,
+        unit: None,
+    };
+    assert_eq!(policy.objectives[0].indicator, Indicator::Latency(read));
+    assert_eq!(policy.objectives[0].warmup, Duration::from_secs(30));
+    let ratio = parsed(|_| {}).expect("it is sound");
+    assert_eq!(ratio.objectives[0].warmup, Duration::ZERO);
+    let same = with_latency(latency, |spec| spec["detection"] = json!({"warmup": "10s"})).expect("it is sound");
+    assert_eq!(same.objectives[0].warmup, Duration::from_secs(10));
+    for threshold in ["0s", "2h", "1.5s", "fast"] {
+        let errors = with_latency(json!({"histogram": "x", "threshold": threshold}), |_| {}).expect_err(threshold);
+        assert_eq!(errors[0].field, "spec.objectives[0].indicator.latency.threshold");
+    }
+}
+
+#[test]
+fn a_warmup_leaves_time_to_look() {
+    let latency = || json!({"histogram": "latency_seconds", "threshold": "250ms"});
+    let errors = with_latency(latency(), |spec| spec["monitor"] = json!({"timeout": "59s"})).expect_err("too short");
+    assert_eq!(errors[0].field, "spec.monitor.timeout");
+    assert!(with_latency(latency(), |spec| spec["monitor"] = json!({"timeout": "60s"})).is_ok());
+    let canary = json!({"hold": "20s", "maximumHold": "30s"});
+    let errors = with_latency(latency(), |spec| spec["canary"] = canary).expect_err("too short");
+    assert_eq!(errors[0].field, "spec.canary.maximumHold");
 }

@@ -30,7 +30,7 @@ pub(crate) struct Platform {
 impl Platform {
     pub(crate) async fn start() -> Result<Self> {
         let cluster = Cluster::start(ClusterOptions::default()).await?;
-        let options = TrafficOptions { seed: SEED, histograms: false, ..TrafficOptions::default() };
+        let options = TrafficOptions { seed: SEED, ..TrafficOptions::default() };
         let traffic = TrafficSimulator::start(cluster.client(), TrafficPlan::new(), options).await?;
         let prometheus = scraping(&cluster, &traffic).await?;
         Ok(Self { prometheus, traffic, cluster })

@@ -45,6 +45,12 @@ impl Release {
         self
     }
 
+    /// Half of its answers take longer than so many milliseconds, and nearly all between a third and three times of it.
+    pub(crate) fn answering_in(mut self, milliseconds: f64) -> Self {
+        self.behaviour.latency.median_ms = milliseconds;
+        self
+    }
+
     /// Errors come in bursts of this mean length. They are independent otherwise.
     pub(crate) fn in_bursts_of(mut self, requests: f64) -> Self {
         self.behaviour.burst = requests;

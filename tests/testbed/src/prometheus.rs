@@ -202,7 +202,8 @@ impl PrometheusOptions {
         let retention = format!("{}ms", self.retention.as_millis());
         json!({
             "storage": {"tsdb": {"retention": {"time": retention}}},
-            "global": {"scrape_interval": interval, "scrape_timeout": interval},
+            // Only exporters that offer the protobuf format can have native histograms; others are asked for text.
+            "global": {"scrape_interval": interval, "scrape_timeout": interval, "scrape_native_histograms": true},
             "scrape_configs": jobs,
         })
     }
