@@ -4,11 +4,12 @@
 //! canary with a tenth of the traffic, a ramp of 90 s, and five minutes alone (longer where the trouble comes late). The
 //! only argument is a factor on the number of rollouts: `cargo bench --bench simulation -- 10`.
 
+mod cold;
 mod rollout;
 mod traffic;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatekeeper::policy::Rule;
 
@@ -42,6 +43,7 @@ fn main() {
     print_bad(&format!("A bad release (stable pods burn {NORMAL}x)"), &bad(times(600.0)));
     print_bad("Every request fails in every second or third look", &intermittent(times(600.0)));
     print_bad("An outage of three minutes at 14.4x that all pods share", &shared(times(2000.0)));
+    print_cold(times(300.0));
     println!("\n{:.0} s", begun.elapsed().as_secs_f64());
 }
 
@@ -159,6 +161,31 @@ fn detection_columns(outcomes: &[Outcome], begins: u32) -> String {
         percent(halted, outcomes),
         quantile(&stopped, 0.5),
     )
+}
+
+/// Releases under a latency objective, by whether their pods are slow for their first 20 s only, or for ever.
+fn print_cold(rollouts: usize) {
+    println!("\nA latency objective of 99 %, pods ten times as slow ({rollouts} rollouts a line)");
+    println!("slow           requests   warmup | rolled back  halted  median");
+    for (name, cold, slow) in [("for 20 s", 20, false), ("for ever", 0, true)] {
+        for rate in [10.0, 100.0, 1000.0] {
+            for warmup in [0, 30] {
+                let release = cold::Release { rate, cold, slow };
+                let run = |seed| cold::run(&release, Duration::from_secs(warmup), seed as u64);
+                let outcomes: Vec<cold::Outcome> = (0..rollouts).map(run).collect();
+                let mut seconds: Vec<f64> =
+                    outcomes.iter().filter_map(|outcome| outcome.rolled_back).map(|seconds| seconds as f64).collect();
+                seconds.sort_by(f64::total_cmp);
+                let share = |count: usize| format!("{:.1}", 100.0 * count as f64 / rollouts as f64);
+                println!(
+                    "{name:<12} {rate:>8}/s {warmup:>7}s | {:>11} {:>7} {:>7}",
+                    share(seconds.len()),
+                    share(outcomes.iter().filter(|outcome| outcome.halted).count()),
+                    quantile(&seconds, 0.5),
+                );
+            }
+        }
+    }
 }
 
 fn percent(count: usize, of: &[Outcome]) -> String {
