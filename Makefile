@@ -64,7 +64,7 @@ demo: tools ## Tell a bad release, its rollback and its fix on a real control pl
 
 .PHONY: bench
 bench: tools ## Measure, and print the numbers (half an hour; BENCH_MINUTES=10 watches healthy releases for longer)
-	$(CARGO) bench --locked --bench simulation --bench admission --bench rollouts
+	$(CARGO) bench --locked --bench simulation --bench admission --bench queries --bench rollouts
 
 .PHONY: crds
 crds: ## Generate the CustomResourceDefinition again, and its copy in the chart

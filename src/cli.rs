@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::CheckArgs;
 use crate::evaluate::EvaluateArgs;
 use crate::people::{self, Program};
+use crate::policy::Selector;
 use crate::telemetry::LogFormat;
 
 /// Rolls back the release that burns the error budget.
@@ -68,7 +69,7 @@ pub enum Command {
 }
 
 /// How to run the operator.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// The operator's configuration file: where Prometheus is
     #[arg(long, value_name = "FILE")]
@@ -79,6 +80,12 @@ pub struct RunArgs {
     /// Namespace to watch; may be given several times; default: all
     #[arg(long = "namespace", value_name = "NAMESPACE")]
     pub namespaces: Vec<String>,
+    /// Enforce only policies with these labels, as for kubectl --selector; others are left to other operators; default: all
+    ///
+    /// All policies are still watched: the oldest that selects a Deployment governs it, whichever operator enforces it. Give
+    /// each operator a selector that no other one's policies meet, and a --lease-name of its own.
+    #[arg(long, value_name = "SELECTOR", value_parser = Selector::parse)]
+    pub policy_selector: Option<Selector>,
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

@@ -38,6 +38,7 @@ use crate::act::{ActError, Applier, WriteOutcome};
 use crate::config::OperatorConfig;
 use crate::measure::budget::Budgets;
 use crate::measure::sampler::Sampler;
+use crate::policy::Selector;
 use crate::record::events::Events;
 use crate::record::metrics::Metrics;
 use crate::record::status::StatusWriter;
@@ -82,6 +83,8 @@ pub struct Parts {
     pub sampler: (Arc<Sampler>, UnboundedReceiver<DeploymentKey>),
     /// Asks what is left of error budgets.
     pub budgets: Budgets,
+    /// The policies that are enforced, by their labels; all without it.
+    pub policy_selector: Option<Selector>,
     /// How often, for each policy.
     pub budget_interval: Duration,
     /// Writes Deployments and ReplicaSets.
@@ -107,6 +110,7 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()> + Send + 'stat
         policies,
         sampler,
         budgets,
+        policy_selector,
         budget_interval,
         applier,
         events,
@@ -124,7 +128,7 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()> + Send + 'stat
         config,
         deployment_store: deployment_store.clone(),
         policy_store,
-        policies: Policies::default(),
+        policies: Policies::new(policy_selector),
         memory: Memory::default(),
         keeper: Keeper::default(),
         gates: Gates::new(budget_interval, passes),
@@ -254,8 +258,14 @@ impl Context {
         let namespace = name.namespace.clone().unwrap_or_default();
         match self.policy_store.get(&name) {
             Some(view) => {
+                let key = view.key();
                 self.policies.apply(&view, &self.config);
-                info!(policy = %view.key(), "policy taken in");
+                if self.policies.get(&key).is_some_and(|known| known.is_ours) {
+                    info!(policy = %key, "policy taken in");
+                } else {
+                    self.keeper.forget(&key);
+                    self.forget_gate(&key);
+                }
             }
             None => {
                 let key = crate::policy::PolicyKey { namespace: namespace.clone(), name: name.name.clone() };

@@ -94,7 +94,7 @@ async fn operate(args: &RunArgs, config: Arc<OperatorConfig>, timing: Timing) ->
     let mut election = tokio::spawn(candidate.run(on(all_written)));
 
     let parts = Prepared { client, config, metrics, readiness, heartbeat, endpoints, identity, leadership };
-    let work = tokio::spawn(lead(args.namespaces.clone(), args.concurrency, args.budget_interval, parts, stopped));
+    let work = tokio::spawn(lead(args.clone(), parts, stopped));
 
     let result = tokio::select! {
         signal = signal => {
@@ -136,13 +136,7 @@ struct Prepared {
 }
 
 /// Fills the caches, waits for leadership, and works until it is to stop.
-async fn lead(
-    namespaces: Vec<String>,
-    concurrency: u16,
-    budget_interval: Duration,
-    parts: Prepared,
-    stopped: Receiver<bool>,
-) -> anyhow::Result<()> {
+async fn lead(args: RunArgs, parts: Prepared, stopped: Receiver<bool>) -> anyhow::Result<()> {
     let Prepared { client, config, metrics, readiness, heartbeat, endpoints, identity, mut leadership } = parts;
     let ticker = tokio::spawn(beat(heartbeat.clone()));
     let ready = tokio::spawn(reach_prometheus(endpoints.clone(), readiness.clone()));
@@ -153,10 +147,10 @@ async fn lead(
         lease_gate.set(Gate::Lease);
     });
 
-    let scope = Scope::of(namespaces.clone());
+    let scope = Scope::of(args.namespaces.clone());
     let result = async {
         tokio::select! {
-            () = wait_for_crd(&client, &namespaces, &readiness) => {}
+            () = wait_for_crd(&client, &args.namespaces, &readiness) => {}
             () = on(stopped.clone()) => return Ok(()),
         }
         let (deployment_store, deployments) = watch::deployments(&client, &scope);
@@ -202,13 +196,14 @@ async fn lead(
             policies: (policy_store, policies),
             sampler: (sampler, looks),
             budgets,
-            budget_interval,
+            policy_selector: args.policy_selector,
+            budget_interval: args.budget_interval,
             applier: Applier::new(client.clone(), may_write()),
             events,
             status: status.clone(),
             metrics,
             heartbeat,
-            concurrency,
+            concurrency: args.concurrency,
         };
         controller::run(parts, on(stopped)).await;
         sampling.abort();

@@ -267,6 +267,55 @@ fn the_operator_understands_the_arguments_that_its_pods_give_it() {
 }
 
 #[test]
+fn a_release_that_shares_the_policies_with_others_has_its_admission_policies_and_its_arguments_say_the_same() {
+    let settings = [
+        "watch.policySelector.matchLabels.shard=north",
+        "watch.policySelector.matchExpressions[0].key=tier",
+        "watch.policySelector.matchExpressions[0].operator=NotIn",
+        "watch.policySelector.matchExpressions[0].values={gold,silver}",
+        "watch.policySelector.matchExpressions[1].key=legacy",
+        "watch.policySelector.matchExpressions[1].operator=DoesNotExist",
+    ];
+    let objects = rendered(&settings);
+    let argument = "--policy-selector=shard=north,tier notin (gold,silver),!legacy";
+    let arguments = container(&objects)["args"].as_array().expect("arguments");
+    assert!(arguments.contains(&json!(argument)), "{arguments:?}");
+    let words = arguments.iter().map(|argument| argument.as_str().expect("text"));
+    Cli::try_parse_from(std::iter::once("error-budget-gatekeeper").chain(words)).expect("the operator understands it");
+
+    let job = objects.iter().find(|object| object["kind"] == "Job").expect("the Job of the uninstall");
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert!(container["args"].as_array().is_some_and(|args| args.contains(&json!(argument))), "{container}");
+    let words = container["args"].as_array().into_iter().flatten().map(|argument| argument.as_str().expect("text"));
+    Cli::try_parse_from(std::iter::once("error-budget-gatekeeper").chain(words)).expect("the Job understands it");
+    let list = json!({"apiGroups": ["errorbudget.dev"], "resources": ["errorbudgetpolicies"], "verbs": ["list"]});
+    let rights = objects.iter().filter(|object| is_hook(object) && object["kind"] == "ClusterRole");
+    assert!(rights.into_iter().all(|role| role["rules"].as_array().is_some_and(|rules| rules.contains(&list))));
+
+    let output = helm(
+        &[
+            "template",
+            RELEASE,
+            &chart().display().to_string(),
+            "--api-versions",
+            "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
+            "--api-versions",
+            "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy",
+        ],
+        &[&[PROMETHEUS], &settings[..]].concat(),
+    );
+    let text = String::from_utf8(output.stdout).expect("text");
+    let documents = text.split("\n---\n").map(|document| serde_norway::from_str::<Value>(document).expect("YAML"));
+    let params: Vec<Value> =
+        documents.map(|object| object["spec"]["paramRef"].clone()).filter(|it| !it.is_null()).collect();
+    assert_eq!(params.len(), 3, "the hold, the refusal and the rights");
+    for params in params {
+        assert_eq!(params["selector"]["matchLabels"], json!({"shard": "north"}));
+        assert_eq!(params["selector"]["matchExpressions"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+#[test]
 fn the_service_and_the_disruption_budget_select_the_pods() {
     let objects = rendered(&["podLabels.team=red"]);
     let deployment = &one(&objects, "Deployment")["spec"];

@@ -13,8 +13,9 @@ use crate::observed::{decisions, requests};
 
 /// Deployments that a bad version is released to in one round.
 const AT_ONCE: usize = 50;
-/// The releases of a round are spread over this time, so that they begin at any time between two looks.
-const SPREAD: Duration = Duration::from_secs(10);
+/// Time between two releases. One after the other, hardly two of them are decided on in the same moment: what is measured is
+/// the operator. Fifty within ten seconds are decided on by the dozen, and wait for each other and for the control plane.
+const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_millis(200)];
 /// Requests a second to each Deployment.
 pub(crate) const RATE: f64 = 1000.0;
 /// How fast the bad versions burn the budget.
@@ -26,6 +27,8 @@ const WINDOW: SignedDuration = SignedDuration::from_secs(30);
 pub(crate) struct Latencies {
     /// Looks a window of 30 s.
     pub(crate) looks: u32,
+    /// Time between two releases.
+    pub(crate) pause: Duration,
     /// Versions that were released.
     pub(crate) released: usize,
     /// From the first scrape in which the new pods' counters exceed the budget to the accepted patch, in seconds.
@@ -41,12 +44,16 @@ pub(crate) async fn measure(ground: &Ground, rounds: usize) -> Result<Vec<Latenc
     let mut measured = Vec::new();
     for looks in [3, 6] {
         fleet.detect(&detection(looks)).await?;
-        let mut latencies = Latencies { looks, released: 0, from_violation: Vec::new(), from_decision: Vec::new() };
-        for round in 1..=rounds {
-            eprintln!("  a look every {} s, round {round} of {rounds}", 30 / looks);
-            one_round(ground, &fleet, &format!("bad-{looks}-{round}"), &mut latencies).await?;
+        for pause in PAUSES {
+            let (from_violation, from_decision) = (Vec::new(), Vec::new());
+            let mut latencies = Latencies { looks, pause, released: 0, from_violation, from_decision };
+            for round in 1..=rounds {
+                eprintln!("  a look every {} s, a release every {pause:?}, round {round} of {rounds}", 30 / looks);
+                one_round(ground, &fleet, &format!("bad-{looks}-{}-{round}", pause.as_millis()), &mut latencies)
+                    .await?;
+            }
+            measured.push(latencies);
         }
-        measured.push(latencies);
     }
     fleet.delete(ground).await?;
     Ok(measured)
@@ -56,7 +63,7 @@ async fn one_round(ground: &Ground, fleet: &Fleet, version: &str, latencies: &mu
     let began = Timestamp::now();
     for name in &fleet.names {
         fleet.release(name, version, BURN_RATE).await?;
-        tokio::time::sleep(SPREAD / AT_ONCE as u32).await;
+        tokio::time::sleep(latencies.pause).await;
     }
     latencies.released += fleet.names.len();
     let is_over = |rollout: &gatekeeper::api::status::RolloutStatus| {

@@ -178,7 +178,7 @@ impl Context {
     fn due_for_asking(&self) -> BTreeMap<String, Vec<Due>> {
         let now = Instant::now();
         let mut due: BTreeMap<PolicyKey, Due> = BTreeMap::new();
-        let all = self.policies.all();
+        let all = self.policies.all().into_iter().filter(|(_, known)| known.is_ours);
         {
             let mut busy = self.gates.busy();
             for (key, known) in all {
@@ -261,7 +261,7 @@ impl Context {
         let (changes, report, told) = {
             let mut policies = self.gates.policies();
             // It may have gone meanwhile, or be another one by now.
-            if self.policies.get(key).is_none_or(|known| known.uid != policy.policy.uid) {
+            if self.policies.get(key).is_none_or(|known| known.uid != policy.policy.uid || !known.is_ours) {
                 return;
             }
             if policies.get(key).is_some_and(|entry| entry.uid != policy.policy.uid) {

@@ -143,7 +143,7 @@ impl Context {
             }
         }
         for (key, found) in found {
-            if let Some(known) = self.policies.get(key) {
+            if let Some(known) = self.policies.get(key).filter(|known| known.is_ours) {
                 self.keep_policy(key, &known, &found);
             }
         }

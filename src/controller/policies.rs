@@ -6,11 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 
-use crate::config::OperatorConfig;
+use crate::config::{OperatorConfig, PodLabels};
 use crate::measure::budget::Source;
 use crate::measure::reads::Reads;
 use crate::measure::subject::Indicator;
-use crate::policy::{Policy, PolicyKey, govern};
+use crate::policy::{Policy, PolicyKey, Selector as LabelSelector, govern};
 use crate::watch::rollout::DeploymentKey;
 use crate::watch::{PolicyView, Unusable};
 
@@ -26,6 +26,8 @@ pub(super) struct InForce {
     pub(super) objectives: Vec<String>,
     /// What Events refer to.
     pub(super) reference: ObjectReference,
+    /// This operator enforces it; another one does otherwise.
+    pub(super) is_ours: bool,
 }
 
 /// Why a policy is not in force, as its `Ready` condition says it.
@@ -40,23 +42,42 @@ pub(super) struct NotInForce {
 pub(super) struct Known {
     pub(super) uid: String,
     pub(super) generation: i64,
+    /// This operator enforces it and writes its status; another one does otherwise.
+    pub(super) is_ours: bool,
     pub(super) outcome: Result<Arc<InForce>, NotInForce>,
 }
 
 type ByNamespace = HashMap<String, BTreeMap<String, Known>>;
 
-/// All policies, by namespace and name.
+/// All policies, by namespace and name: also those that other operators enforce, since the oldest of all that select a
+/// Deployment governs it, whoever enforces it.
 #[derive(Debug, Default)]
-pub(super) struct Policies(RwLock<ByNamespace>);
+pub(super) struct Policies {
+    known: RwLock<ByNamespace>,
+    ours: Option<LabelSelector>,
+}
 
 impl Policies {
+    /// Enforces the policies that the selector selects by their labels; all without one.
+    pub(super) fn new(ours: Option<LabelSelector>) -> Self {
+        Self { known: RwLock::default(), ours }
+    }
+
+    /// Other operators enforce policies, too.
+    pub(super) const fn are_shared(&self) -> bool {
+        self.ours.is_some()
+    }
+
     /// Takes in a policy as it is now.
     pub(super) fn apply(&self, view: &PolicyView, config: &OperatorConfig) {
         let key = view.key();
+        let labels = view.metadata.labels.as_ref();
+        let is_ours = self.ours.as_ref().is_none_or(|ours| ours.matches(labels.unwrap_or(&BTreeMap::new())));
         let known = Known {
             uid: view.metadata.uid.clone().unwrap_or_default(),
             generation: view.metadata.generation.unwrap_or_default(),
-            outcome: in_force(view, config).map(Arc::new),
+            is_ours,
+            outcome: in_force(view, config, is_ours).map(Arc::new),
         };
         self.write().entry(key.namespace).or_default().insert(key.name, known);
     }
@@ -103,31 +124,36 @@ impl Policies {
         all.map(|(namespace, (name, known))| (key(namespace, name), known.clone())).collect()
     }
 
-    /// All policies of a namespace.
+    /// The policies of a namespace that this operator enforces.
     pub(super) fn within(&self, namespace: &str) -> Vec<PolicyKey> {
         let key = |name: &String| PolicyKey { namespace: namespace.to_owned(), name: name.clone() };
-        self.read().get(namespace).map_or_else(Vec::new, |here| here.keys().map(key).collect())
+        self.read().get(namespace).map_or_else(Vec::new, |here| {
+            here.iter().filter(|(_, known)| known.is_ours).map(|(name, _)| key(name)).collect()
+        })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, ByNamespace> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, ByNamespace> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Everything that can be wrong with a policy is found here.
-fn in_force(view: &PolicyView, config: &OperatorConfig) -> Result<InForce, NotInForce> {
+fn in_force(view: &PolicyView, config: &OperatorConfig, is_ours: bool) -> Result<InForce, NotInForce> {
     let refuse = |reason, message: String| NotInForce { reason, message };
     let policy = view.policy.as_ref().map_err(|unusable| match unusable {
         Unusable::Malformed(_) => refuse("Malformed", unusable.to_string()),
         Unusable::Invalid(_) => refuse("Invalid", unusable.to_string()),
     })?;
-    let endpoint =
-        config.endpoint(&policy.prometheus).map_err(|error| refuse("UnknownPrometheus", error.to_string()))?;
-    let labels = endpoint.labels();
+    let labels = match config.endpoint(&policy.prometheus) {
+        Ok(endpoint) => endpoint.labels(),
+        // Which endpoints another operator has is not known here.
+        Err(_) if !is_ours => PodLabels::default(),
+        Err(error) => return Err(refuse("UnknownPrometheus", error.to_string())),
+    };
     let (mut indicators, mut budgets) = (Vec::new(), Vec::new());
     for objective in &policy.objectives {
         let reads = Reads::of(objective, policy, &labels).map_err(|invalid| {
@@ -139,5 +165,12 @@ fn in_force(view: &PolicyView, config: &OperatorConfig) -> Result<InForce, NotIn
         budgets.push(reads.budget);
     }
     let objectives = policy.objectives.iter().map(|objective| objective.name.clone()).collect();
-    Ok(InForce { policy: Arc::clone(policy), indicators, budgets, objectives, reference: view.object_ref(&()) })
+    Ok(InForce {
+        policy: Arc::clone(policy),
+        indicators,
+        budgets,
+        objectives,
+        reference: view.object_ref(&()),
+        is_ours,
+    })
 }

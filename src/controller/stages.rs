@@ -71,6 +71,10 @@ impl Context {
         let Some(policy) = governing.filter(|_| !view.is_going()) else {
             return self.let_go(key, view, tracked).await;
         };
+        if !policy.is_ours {
+            self.leave_to(&policy.policy.key, key, tracked);
+            return Ok(Requeue::await_change());
+        }
         if view.metadata.generation.unwrap_or_default() < tracked.written {
             // Our own write is on its way back to us; deciding on what was before it could only conflict.
             return Ok(Requeue::requeue(STALE_VIEW));

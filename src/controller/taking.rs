@@ -1,5 +1,7 @@
 //! A Deployment comes under a policy, or under none any more.
 
+use std::time::Duration;
+
 use kube::runtime::controller::Action as Requeue;
 use tracing::{info, warn};
 
@@ -10,9 +12,12 @@ use super::tracked::{Governed, Tracked};
 use crate::act::Applied;
 use crate::policy::PolicyKey;
 use crate::record::status::state_of;
-use crate::watch::facts;
 use crate::watch::rollout::DeploymentKey;
 use crate::watch::view::DeploymentView;
+use crate::watch::{facts, policy_exists};
+
+/// How often a hold that is another operator's is looked at again, when no policy selects what it holds.
+const OTHERS: Duration = Duration::from_secs(30);
 
 impl Context {
     /// What is remembered, when the Deployment was not seen by this process, or under this policy as it is now.
@@ -72,6 +77,9 @@ impl Context {
         if view.is_held() && !view.is_going() {
             let name = view.hold().map(|hold| hold.policy.clone()).unwrap_or_default();
             let holder = PolicyKey { namespace: key.namespace.clone(), name };
+            if self.policies.are_shared() && self.is_held_by_other(view, &holder).await? {
+                return Ok(Requeue::requeue(OTHERS));
+            }
             if !self.policies.is_broken(&holder) {
                 let facts = facts::rollout(view, &[]);
                 let released = self.counted("release", self.applier.release(&facts)).await?;
@@ -83,5 +91,25 @@ impl Context {
         }
         *tracked = Tracked { uid: tracked.uid.clone(), written: tracked.written, ..Tracked::default() };
         Ok(Requeue::await_change())
+    }
+
+    /// Another operator's policy governs it: nothing of it is touched, and nothing kept.
+    pub(super) fn leave_to(&self, governing: &PolicyKey, key: &DeploymentKey, tracked: &mut Tracked) {
+        self.stop_measuring(key, tracked);
+        self.metrics.phase(key, None);
+        if let Some(previous) = tracked.policy.take().filter(|previous| previous.key != *governing) {
+            self.forget_in_status(&previous.key, &key.name);
+        }
+        *tracked = Tracked { uid: tracked.uid.clone(), ..Tracked::default() };
+    }
+
+    /// Whether a policy that another operator enforces holds it. One that this operator has not seen may be new, so that it
+    /// is read: what is gone holds nothing for anybody.
+    async fn is_held_by_other(&self, view: &DeploymentView, holder: &PolicyKey) -> Result<bool, ReconcileError> {
+        match self.policies.get(holder) {
+            Some(known) => Ok(!known.is_ours),
+            None if holder.name.is_empty() => Ok(false),
+            None => Ok(policy_exists(&self.client, view, holder).await?),
+        }
     }
 }

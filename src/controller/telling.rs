@@ -88,7 +88,7 @@ impl Context {
     /// The Deployment is none of the policy's any more.
     pub(super) fn forget_in_status(&self, policy: &PolicyKey, deployment: &str) {
         self.keeper.look_at(policy);
-        if let Some(known) = self.policies.get(policy) {
+        if let Some(known) = self.policies.get(policy).filter(|known| known.is_ours) {
             let change = Change::new().rollout(deployment, None);
             self.status.submit(&reference(policy, &known.uid), change, Urgency::Transition);
         }

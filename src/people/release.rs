@@ -3,6 +3,7 @@
 //! It writes what the operator itself would write ([`patch::release`]), with the same preconditions, and one annotation
 //! more: the reason, by which the admission policies let the write through.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,15 +11,17 @@ use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PatchParams};
+use kube::{Api, ResourceExt};
 
 use super::access::{Cluster, call};
 use super::ask::{FIELD_MANAGER, reason};
 use super::{Access, Exit, Problem, Program, Target, print};
 use crate::act::object::Object;
 use crate::act::patch;
-use crate::watch::annotations::{HOLD, RELEASE};
+use crate::api::ErrorBudgetPolicy;
+use crate::policy::{PolicyKey, Selector};
+use crate::watch::annotations::{HOLD, HoldMark, RELEASE};
 use crate::watch::rollout::DeploymentKey;
 
 /// Deployments asked for at once.
@@ -40,6 +43,9 @@ pub struct ReleaseArgs {
     /// With --all: of all namespaces
     #[arg(long, short = 'A', requires = "all", conflicts_with = "namespace")]
     pub all_namespaces: bool,
+    /// With --all: only what policies with these labels hold, as for kubectl --selector, and what is held by none that is there
+    #[arg(long, value_name = "SELECTOR", requires = "all", value_parser = Selector::parse)]
+    pub policy_selector: Option<Selector>,
     /// Why: it is kept in an annotation
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
@@ -53,7 +59,14 @@ pub(super) async fn run(args: &ReleaseArgs, program: Program) -> Result<Exit, Pr
     let cluster = args.access.open().await?;
     let found = match &args.target {
         Some(target) => vec![one(&cluster, target).await?],
-        None => list(&cluster, args.all_namespaces).await?,
+        None => {
+            let mut held = list(&cluster, args.all_namespaces).await?;
+            if let Some(ours) = &args.policy_selector {
+                let others = policies_besides(&cluster, args.all_namespaces, ours).await?;
+                held.retain(|object| !others.contains(&holder_of(object)));
+            }
+            held
+        }
     };
     let value = format!("{} ({:.0})", args.reason, Timestamp::now());
     let (mut released, mut failed) = (Vec::new(), 0);
@@ -186,6 +199,29 @@ async fn list(cluster: &Cluster, everywhere: bool) -> Result<Vec<DynamicObject>,
             None => return Ok(held),
         }
     }
+}
+
+/// Policies without these labels: somebody else's.
+async fn policies_besides(
+    cluster: &Cluster,
+    everywhere: bool,
+    ours: &Selector,
+) -> Result<BTreeSet<PolicyKey>, Problem> {
+    let policies: Api<ErrorBudgetPolicy> = match everywhere {
+        true => Api::all(cluster.client.clone()),
+        false => Api::namespaced(cluster.client.clone(), &cluster.namespace),
+    };
+    let listed = call("listing ErrorBudgetPolicies", policies.list_metadata(&ListParams::default())).await?;
+    let others = listed.items.into_iter().filter(|policy| !ours.matches(policy.labels()));
+    Ok(others
+        .map(|policy| PolicyKey { namespace: policy.namespace().unwrap_or_default(), name: policy.name_any() })
+        .collect())
+}
+
+/// The policy that the Deployment's hold names.
+fn holder_of(object: &DynamicObject) -> PolicyKey {
+    let mark = object.annotations().get(HOLD).map(|hold| HoldMark::read(hold));
+    PolicyKey { namespace: key_of(object).namespace, name: mark.map(|mark| mark.policy).unwrap_or_default() }
 }
 
 fn within(cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {

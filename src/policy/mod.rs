@@ -4,6 +4,7 @@ mod duration;
 mod govern;
 mod parse;
 mod selector;
+mod selector_text;
 mod units;
 
 use std::fmt;

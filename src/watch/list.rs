@@ -8,6 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client};
 
+use crate::api::ErrorBudgetPolicy;
+use crate::policy::PolicyKey;
+
 use super::view::{DeploymentView, ReplicaSetView};
 
 /// How long one request may take. The API server answers in milliseconds; a reconcile must not hang on one that does
@@ -54,6 +57,19 @@ pub async fn list_replica_sets(client: &Client, deployment: &DeploymentView) -> 
     let api: Api<ReplicaSetView> = Api::namespaced(client.clone(), &deployment.key().namespace);
     let listed = within_time("ReplicaSets", deployment, api.list(&of(deployment)?)).await?;
     Ok(listed.items.into_iter().filter(|set| set.is_controlled_by(deployment.uid())).collect())
+}
+
+/// Whether a policy of this name is there now: the one that the Deployment's hold names.
+///
+/// # Errors
+/// When the API server does not answer, refuses, or takes more than 5 s.
+pub async fn policy_exists(
+    client: &Client,
+    deployment: &DeploymentView,
+    policy: &PolicyKey,
+) -> Result<bool, ListError> {
+    let api: Api<ErrorBudgetPolicy> = Api::namespaced(client.clone(), &policy.namespace);
+    Ok(within_time("policy", deployment, api.get_metadata_opt(&policy.name)).await?.is_some())
 }
 
 /// The names of the Deployment's pods, by the uid of the ReplicaSet that controls them. Only needed where two

@@ -19,7 +19,7 @@ use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 
-pub use list::{Hindrance, ListError, PodsNow, list_pods, list_replica_sets, pods_now};
+pub use list::{Hindrance, ListError, PodsNow, list_pods, list_replica_sets, pods_now, policy_exists};
 pub use policy_view::{PolicyView, Unusable};
 pub use reflect::Touched;
 pub use scope::Scope;

@@ -42,11 +42,12 @@ impl PolicyView {
         }
     }
 
-    /// It is another object or its spec changed, so that Deployments of its namespace need a look. Its status is
+    /// It is another object, or its spec or labels changed, so that Deployments of its namespace need a look. Its status is
     /// written by ourselves and needs none.
     pub(super) fn spec_differs(&self, other: &Self) -> bool {
         let identity = |view: &Self| (view.metadata.uid.clone(), view.metadata.generation);
-        identity(self) != identity(other)
+        // By its labels it is known which operator enforces it.
+        identity(self) != identity(other) || self.metadata.labels != other.metadata.labels
     }
 }
 
@@ -132,10 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_change_of_the_spec_is_news() {
+    fn only_a_change_of_the_spec_or_of_the_labels_is_news() {
         let change = |what: fn(&mut Value)| view(|_| {}).spec_differs(&view(what));
         assert!(!change(|object| object["status"]["targets"] = json!(3)));
         assert!(change(|object| object["metadata"]["generation"] = json!(4)));
         assert!(change(|object| object["metadata"]["uid"] = json!("ebp-uid-8")));
+        assert!(change(|object| object["metadata"]["labels"] = json!({"shard": "nord"})));
     }
 }

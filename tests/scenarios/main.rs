@@ -54,6 +54,7 @@ mod quick_rollout;
 mod reactive;
 mod rejected;
 mod scaling;
+mod shards;
 mod story;
 mod threshold;
 mod two_policies;

@@ -31,8 +31,8 @@ matchResources:
 
 {{- define "gatekeeper.admissionParams" -}}
 paramRef:
-  # All of the Deployment's namespace; where there is none, nothing happens.
-  selector: {}
+  # All of the Deployment's namespace that this release enforces; where there is none, nothing happens.
+  selector: {{ .Values.watch.policySelector | toJson }}
   parameterNotFoundAction: Allow
 {{- end -}}
 
@@ -42,10 +42,14 @@ paramKind:
   kind: ErrorBudgetPolicy
 {{- end -}}
 
-{{/* The operator's own writes pass. The deployment controller's need no exemption: they are of the status. */}}
+{{/*
+The one condition under which a policy is looked at closer. It is evaluated for every ErrorBudgetPolicy of the namespace, in
+every write of a Deployment, and several conditions would all be evaluated even when the first is not met: so it is one,
+and what is cheap comes first. The operator's own writes pass. The deployment controller's need no exemption: they are of
+the status.
+*/}}
 {{- define "gatekeeper.admissionNotOperator" -}}
-- name: is-not-the-operator
-  expression: request.userInfo.username != {{ printf "system:serviceaccount:%s:%s" .Release.Namespace (include "gatekeeper.serviceAccountName" .) | squote }}
+request.userInfo.username != {{ printf "system:serviceaccount:%s:%s" .Release.Namespace (include "gatekeeper.serviceAccountName" .) | squote }}
 {{- end -}}
 
 {{/* Variables that expressions share: annotations as they would be and as they are. */}}

@@ -78,6 +78,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [patch]
 {{- end -}}
 
+{{/* The label selector of the policies that this release enforces, as `kubectl --selector` takes it; empty: all. */}}
+{{- define "gatekeeper.policySelector" -}}
+{{- $requirements := list -}}
+{{- range $key, $value := .Values.watch.policySelector.matchLabels -}}
+{{- $requirements = append $requirements (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{- range .Values.watch.policySelector.matchExpressions -}}
+{{- if has .operator (list "In" "NotIn") -}}
+{{- $requirements = append $requirements (printf "%s %s (%s)" .key (lower .operator) (join "," .values)) -}}
+{{- else -}}
+{{- $requirements = append $requirements (printf "%s%s" (ternary "" "!" (eq .operator "Exists")) .key) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $requirements -}}
+{{- end -}}
+
 {{/* The operator's configuration file. */}}
 {{- define "gatekeeper.config" -}}
 {{- range $name, $endpoint := .Values.prometheus -}}

@@ -33,6 +33,7 @@ pub(in crate::controller::gate) fn policy(recorded: &str, change: impl FnOnce(&m
         objectives: policy.objectives.iter().map(|objective| objective.name.clone()).collect(),
         policy: Arc::new(policy),
         reference: ObjectReference::default(),
+        is_ours: true,
     }
 }
 

@@ -28,7 +28,7 @@ use testbed::traffic::TrafficHandle;
 use course::Course;
 pub(crate) use history::{DeploymentView, History, ReplicaSetView};
 use operator::Installation;
-pub(crate) use operator::{Operator, PROGRAM};
+pub(crate) use operator::{Operator, PROGRAM, SHARD};
 pub(crate) use path::Path;
 use platform::{Ground, Platform, shared};
 pub(crate) use release::{BUDGET, Policy, Release, Service};
@@ -46,6 +46,7 @@ pub(crate) struct WorldOptions {
     lease: Option<Duration>,
     own_path: bool,
     admission: bool,
+    shard: Option<String>,
 }
 
 impl WorldOptions {
@@ -60,6 +61,7 @@ impl WorldOptions {
             lease: None,
             own_path: false,
             admission: true,
+            shard: None,
         }
     }
 
@@ -78,6 +80,12 @@ impl WorldOptions {
     /// Without the chart's admission policies, as on a cluster whose API server does not serve them.
     pub(crate) fn without_admission(mut self) -> Self {
         self.admission = false;
+        self
+    }
+
+    /// An operator that enforces only the policies of this shard. [`World::add_shard`] installs others beside it.
+    pub(crate) fn shard(mut self, name: &str) -> Self {
+        self.shard = Some(name.to_owned());
         self
     }
 
@@ -120,13 +128,13 @@ pub(crate) struct World {
     client: Client,
     // Below everything that lives in it.
     ground: Ground,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
     /// Brings everything up and waits until the operator is ready.
     pub(crate) async fn start(options: WorldOptions) -> Result<Self> {
-        let WorldOptions { name, own_cluster, own_prometheus, replicas, lease, own_path, admission } = options;
+        let WorldOptions { name, own_cluster, own_prometheus, replicas, lease, own_path, admission, shard } = options;
         let ground =
             if own_cluster { Ground::Own(Box::new(Platform::start().await?)) } else { Ground::Shared(shared()?) };
         let client = ground.client().await?;
@@ -142,8 +150,17 @@ impl World {
         let folder = TempDir::with_prefix("scenario-")?;
         let watched = (!own_cluster).then_some(name.as_str());
         let system = format!("{name}-system");
-        let mut installation =
-            Installation::install(&ground, &client, folder.path(), &system, watched, &proxy.url(), admission).await?;
+        let mut installation = Installation::install(
+            &ground,
+            &client,
+            folder.path(),
+            &system,
+            watched,
+            &proxy.url(),
+            admission,
+            shard.as_deref(),
+        )
+        .await?;
         if let Some(lease) = lease {
             installation.add(&format!("--lease-duration={}s", lease.as_secs()));
         }
@@ -164,7 +181,7 @@ impl World {
             services: Mutex::default(),
             client,
             ground,
-            _folder: folder,
+            folder,
         };
         for _ in 0..replicas {
             world.add_operator().await?;
@@ -176,6 +193,26 @@ impl World {
     pub(crate) async fn add_operator(&mut self) -> Result<()> {
         let name = format!("operator-{}", self.operators.len() + 1);
         self.operators.push(self.installation.start(&name).await?);
+        Ok(())
+    }
+
+    /// Installs the operator once more beside the first, for the policies of this shard.
+    pub(crate) async fn add_shard(&mut self, name: &str) -> Result<()> {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir(&folder)?;
+        let system = format!("{}-system", self.namespace);
+        let prometheus = self.proxy.url();
+        let installation = Installation::install(
+            &self.ground,
+            &self.client,
+            &folder,
+            &system,
+            Some(&self.namespace),
+            &prometheus,
+            true,
+            Some(name),
+        );
+        self.operators.push(installation.await?.start(&format!("operator-{name}")).await?);
         Ok(())
     }
 

@@ -17,8 +17,10 @@ use super::platform::Ground;
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/error-budget-gatekeeper");
 /// The binary under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_error-budget-gatekeeper");
-/// The release's name; all its objects have it too.
+/// What the release's name begins with; all its objects have it too.
 const RELEASE: &str = "error-budget-gatekeeper";
+/// The label by which policies are given to one of several installations.
+pub(crate) const SHARD: &str = "shard";
 /// A port that was free may be taken by somebody else before the operator listens on it.
 const MOST_STARTS: u32 = 5;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,7 +33,9 @@ pub(crate) struct Installation {
 
 impl Installation {
     /// Installs the chart with the real Helm, without pods of its own, and notes what those would run. `watched` is
-    /// the only namespace it may work in; `None`: the whole cluster, and the CRD comes with the chart.
+    /// the only namespace it may work in; `None`: the whole cluster, and the CRD comes with the chart. A `shard` enforces
+    /// the policies with its label only.
+    #[allow(clippy::too_many_arguments, reason = "each is a fact of its own")]
     pub(crate) async fn install(
         ground: &Ground,
         client: &Client,
@@ -40,11 +44,14 @@ impl Installation {
         watched: Option<&str>,
         prometheus: &str,
         admission: bool,
+        shard: Option<&str>,
     ) -> Result<Self> {
+        let release = shard.map_or(RELEASE.to_owned(), |shard| format!("{RELEASE}-{shard}"));
+        let policy_selector = shard.map_or(json!({}), |shard| json!({"matchLabels": {SHARD: shard}}));
         let values = json!({
             "prometheus": {"default": {"url": prometheus}},
             "replicas": 0,
-            "watch": {"namespaces": watched.into_iter().collect::<Vec<_>>()},
+            "watch": {"namespaces": watched.into_iter().collect::<Vec<_>>(), "policySelector": policy_selector},
             "crds": {"install": watched.is_none()},
             "log": {"format": "text"},
             "admission": {"hold": admission, "deny": admission, "rights": admission},
@@ -52,17 +59,17 @@ impl Installation {
         let file = folder.join("values.json");
         std::fs::write(&file, values.to_string())?;
         let file = file.display().to_string();
-        let install = ["install", RELEASE, CHART, "--namespace", namespace, "--create-namespace", "--values", &file];
+        let install = ["install", &release, CHART, "--namespace", namespace, "--create-namespace", "--values", &file];
         ground.cluster.helm(&install).await?;
 
         let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-        let data = config_maps.get(RELEASE).await?.data.unwrap_or_default();
+        let data = config_maps.get(&release).await?.data.unwrap_or_default();
         let configuration = data.get("operator.yaml").context("the chart's ConfigMap has no operator.yaml")?;
         std::fs::write(folder.join("operator.yaml"), configuration)?;
-        let kubeconfig = ground.kubeconfig_of(namespace, RELEASE).await?;
+        let kubeconfig = ground.kubeconfig_of(namespace, &release).await?;
 
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-        let deployment = serde_json::to_value(deployments.get(RELEASE).await?)?;
+        let deployment = serde_json::to_value(deployments.get(&release).await?)?;
         let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
         let mut arguments: Vec<String> =
             serde_json::from_value(arguments.clone()).context("the operator's arguments")?;

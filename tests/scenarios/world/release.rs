@@ -180,6 +180,7 @@ impl Service {
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(super) name: String,
+    labels: Value,
     spec: Value,
 }
 
@@ -196,12 +197,18 @@ impl Policy {
             "detection": {"window": "6s", "looks": 3},
             "monitor": {"timeout": "20s"},
         });
-        Self { name: service.to_owned(), spec }
+        Self { name: service.to_owned(), labels: json!({}), spec }
     }
 
     /// Gives the policy another name than the Deployment's.
     pub(crate) fn named(mut self, name: &str) -> Self {
         self.name = name.to_owned();
+        self
+    }
+
+    /// Gives the policy a label.
+    pub(crate) fn labelled(mut self, key: &str, value: &str) -> Self {
+        self.labels[key] = json!(value);
         self
     }
 
@@ -236,7 +243,7 @@ impl Policy {
         json!({
             "apiVersion": "errorbudget.dev/v1alpha1",
             "kind": "ErrorBudgetPolicy",
-            "metadata": {"name": self.name, "namespace": namespace},
+            "metadata": {"name": self.name, "namespace": namespace, "labels": self.labels},
             "spec": self.spec,
         })
     }
