@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gatekeeper::api::ErrorBudgetPolicy;
-use gatekeeper::config::OperatorConfig;
+use gatekeeper::config::{OperatorConfig, PodLabels};
 use gatekeeper::measure::budget::{Ask, Budgets, Endpoint, Spent};
 use gatekeeper::measure::client::PrometheusClient;
 use gatekeeper::measure::expression::Names;
@@ -146,7 +146,7 @@ async fn measured(name: &str) -> Result<Vec<((Served, Served), Spent)>> {
 /// The same of any policy and the two texts that are served.
 async fn measured_of(policy: &Policy, [first, then]: [String; 2]) -> Result<Vec<((Served, Served), Spent)>> {
     let reads = policy.objectives.iter().map(|objective| {
-        Reads::of(objective, policy).map_err(|errors| anyhow::anyhow!("{}: {errors:?}", objective.name))
+        Reads::of(objective, policy, &PodLabels::default()).map_err(|errors| anyhow::anyhow!("{}: {errors:?}", objective.name))
     });
     let reads = reads.collect::<Result<Vec<_>>>()?;
     let bench = Bench::serving(first).await?;
