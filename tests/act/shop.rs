@@ -233,7 +233,7 @@ impl Shop {
                 Next::Reached if changed.elapsed() > A_MOMENT => return facts,
                 Next::Reached | Next::Wait => sleep(Duration::from_millis(20)).await,
                 Next::Do(action) => match self.act(&facts, &action).await {
-                    Ok(_) | Err(ActError::Conflict { .. }) => {}
+                    Ok(_) | Err(ActError::Conflict { .. } | ActError::TimedOut { .. }) => {}
                     Err(error) => panic!("{action:?} fails: {error:?}"),
                 },
             }

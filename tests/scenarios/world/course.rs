@@ -62,13 +62,13 @@ impl Course {
         note(&self.told, policy);
     }
 
-    /// Whatever the policy says until now is of the release before.
-    pub(super) fn is_over(&self, policy: &ErrorBudgetPolicy) {
-        self.note(policy);
-        let mut told = locked(&self.told);
-        let told = told.entry(policy.name_any()).or_default();
-        told.from = order(&policy.metadata);
-        told.over = told.entries.get(&told.from).cloned();
+    /// Whatever is known of the service until now is of the release before.
+    pub(super) fn is_over(&self, service: &str) {
+        if let Some(told) = locked(&self.told).get_mut(service)
+            && let Some((at, last)) = told.entries.last_key_value()
+        {
+            (told.from, told.over) = (*at, Some(last.clone()));
+        }
     }
 
     /// The first status that is so, of those that were not waited for yet; while it went on, the last of them. The next
