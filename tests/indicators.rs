@@ -146,7 +146,8 @@ async fn measured(name: &str) -> Result<Vec<((Served, Served), Spent)>> {
 /// The same of any policy and the two texts that are served.
 async fn measured_of(policy: &Policy, [first, then]: [String; 2]) -> Result<Vec<((Served, Served), Spent)>> {
     let reads = policy.objectives.iter().map(|objective| {
-        Reads::of(objective, policy, &PodLabels::default()).map_err(|errors| anyhow::anyhow!("{}: {errors:?}", objective.name))
+        Reads::of(objective, policy, &PodLabels::default())
+            .map_err(|errors| anyhow::anyhow!("{}: {errors:?}", objective.name))
     });
     let reads = reads.collect::<Result<Vec<_>>>()?;
     let bench = Bench::serving(first).await?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::routing::get;
+use gatekeeper::config::PodLabels;
 use gatekeeper::measure::pods::PodGroup;
 use gatekeeper::measure::promql::Selector;
 use serde_json::Value;
@@ -161,7 +162,7 @@ fn operators(rollouts: &[usize]) -> Result<String> {
         .iter()
         .flat_map(|number| replica_sets(*number).map(|set| (namespace(*number), PodGroup::of_replica_set(&set))))
         .collect();
-    let selector = Selector::parse("http_requests_total", "")?;
+    let selector = Selector::parse("http_requests_total", "", &PodLabels::default())?;
     let targets = targets.iter().map(|(namespace, group)| (namespace.as_str(), group));
     selector.narrowed(targets).context("there are pods")
 }
