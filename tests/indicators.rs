@@ -16,7 +16,7 @@ use gatekeeper::config::{OperatorConfig, PodLabels};
 use gatekeeper::measure::budget::{Ask, Budgets, Endpoint, Spent};
 use gatekeeper::measure::client::PrometheusClient;
 use gatekeeper::measure::expression::Names;
-use gatekeeper::measure::ledger::{Ledger, Terms};
+use gatekeeper::measure::ledger::{Counting, Ledger, Terms};
 use gatekeeper::measure::look::Look;
 use gatekeeper::measure::pods::PodGroup;
 use gatekeeper::measure::query::Revisions;
@@ -161,8 +161,12 @@ async fn measured_of(policy: &Policy, [first, then]: [String; 2]) -> Result<Vec<
     sampler.register(subject.clone())?;
     let mut task = JoinSet::new();
     task.spawn(Arc::clone(&sampler).run());
-    let terms =
-        Terms { since, window: Duration::from_secs(3), look_interval: Duration::from_secs(1), objectives: reads.len() };
+    let terms = Terms {
+        since,
+        window: Duration::from_secs(3),
+        look_interval: Duration::from_secs(1),
+        objectives: vec![Counting::default(); reads.len()],
+    };
     let mut ledger = Ledger::new(terms);
     let mut served = vec![Look::default(); reads.len()];
     // Reads until a look after the next second was taken in.
