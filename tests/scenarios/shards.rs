@@ -58,7 +58,8 @@ async fn a_hold_is_not_released_by_another_shard_and_its_own_operator_may_releas
 
     // Nobody governs it while its operator is away, but its policy is still there.
     north.process.kill()?;
-    world.patch_policy("checkout", json!({"spec": {"selector": {"matchLabels": {"app": "till"}}}})).await?;
+    let elsewhere = json!({"spec": {"selector": {"matchLabels": {"app": "till"}}}}).to_string();
+    world.kubectl(&["patch", "ebp", "checkout", "--type=merge", "--patch", &elsewhere]).await?;
     // South has seen it by the time that it governs what came later.
     governed(&world, "search", "south", Policy::of("search")).await?;
     assert!(world.deployment("checkout").await?.hold.is_some(), "it is north's");
