@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::CheckArgs;
 use crate::evaluate::EvaluateArgs;
+use crate::import::ImportArgs;
+use crate::lint::LintArgs;
 use crate::people::{self, Program};
 use crate::policy::Selector;
 use crate::telemetry::LogFormat;
@@ -22,26 +24,41 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Looks at rollouts, has them explained, and asks for what only people can decide.
+/// Looks at rollouts and policies, has them explained, and asks for what only people can decide.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-errorbudget", bin_name = Program::Plugin.as_str(), version)]
 struct Plugin {
     #[command(subcommand)]
-    command: people::Command,
+    command: PluginCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    #[command(flatten)]
+    People(people::Command),
+    #[command(flatten)]
+    OfPolicies(OfPolicies),
+}
+
+impl From<PluginCommand> for Command {
+    fn from(command: PluginCommand) -> Self {
+        match command {
+            PluginCommand::People(command) => Self::People(command),
+            PluginCommand::OfPolicies(command) => Self::OfPolicies(command),
+        }
+    }
 }
 
 impl Cli {
     /// Reads the arguments as the program of that name takes them: the plugin of kubectl knows the commands for people and
-    /// no others.
+    /// those about policies, and no others.
     ///
     /// # Errors
     /// What is wrong with them, or the help that they ask for.
     pub fn read(program: Program, arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         match program {
             Program::Gatekeeper => Self::try_parse_from(arguments),
-            Program::Plugin => {
-                Plugin::try_parse_from(arguments).map(|plugin| Self { command: Command::People(plugin.command) })
-            }
+            Program::Plugin => Plugin::try_parse_from(arguments).map(|plugin| Self { command: plugin.command.into() }),
         }
     }
 }
@@ -51,13 +68,11 @@ impl Cli {
 pub enum Command {
     /// Run the operator
     Run(RunArgs),
-    /// Say whether a policy's error budget lets a release start: exit code 0 yes, 1 no, 2 cannot tell
-    ///
-    /// It reads what the operator has written to the policy's status, and asks Prometheus nothing. It cannot tell when the
-    /// policy is not there or not in force, when the operator has not looked at its latest version yet, when what is left
-    /// of the budget is unknown, and when the API server does not answer. While the budget is unknown, a policy with
-    /// validate.onUnknownBudget: Allow lets releases start all the same; the line says so, and the exit code is still 2.
-    Check(CheckArgs),
+    /// What is asked about policies.
+    #[command(flatten)]
+    OfPolicies(OfPolicies),
+    /// Make a policy of what another tool's files promise
+    Import(ImportArgs),
     /// Judge looks read as JSON lines
     #[command(verbatim_doc_comment)]
     Evaluate(EvaluateArgs),
@@ -66,6 +81,27 @@ pub enum Command {
     /// What people do with rollouts.
     #[command(flatten)]
     People(people::Command),
+}
+
+/// What pipelines and people ask about policies.
+#[derive(Debug, Subcommand)]
+pub enum OfPolicies {
+    /// Say whether a policy's error budget lets a release start: exit code 0 yes, 1 no, 2 cannot tell
+    ///
+    /// It reads what the operator has written to the policy's status, and asks Prometheus nothing. It cannot tell when the
+    /// policy is not there or not in force, when the operator has not looked at its latest version yet, when what is left
+    /// of the budget is unknown, and when the API server does not answer. While the budget is unknown, a policy with
+    /// validate.onUnknownBudget: Allow lets releases start all the same; the line says so, and the exit code is still 2.
+    Check(CheckArgs),
+    /// Say what would be refused of policies in files, before they are applied: exit code 0 nothing, 1 something, 2 cannot tell
+    ///
+    /// Everything is said that the API server and the operator would refuse, without asking either: fields that do not
+    /// exist, bounds, rules, selectors that are no PromQL, each with its place and what to write instead.
+    ///
+    /// With --prometheus it also says, of each objective, whether its selectors match, how many series and which pods, how
+    /// many requests a look sees, how often Prometheus scrapes, what burns now and what is left of the budget; and how long
+    /// a release that burns 2.3, 14.4 or 100 times its budget would go unseen at this traffic, by the code that decides.
+    Lint(LintArgs),
 }
 
 /// How to run the operator.
@@ -152,11 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_has_the_commands_for_people_at_the_top_and_no_others() {
+    fn the_plugin_has_the_commands_for_people_and_about_policies_at_the_top_and_no_others() {
         let status =
             read(Program::Plugin, "kubectl-errorbudget status deployment/kasse -n laden").map(|cli| cli.command);
         assert!(matches!(status, Ok(Command::People(people::Command::Status(_)))), "{status:?}");
         assert!(read(Program::Plugin, "kubectl-errorbudget crds").is_err());
+        for words in
+            ["check --policy laden/kasse", "lint -f kasse.yaml --prometheus", "lint -f a -f - --prometheus http://p"]
+        {
+            for (program, name) in
+                [(Program::Plugin, "kubectl-errorbudget"), (Program::Gatekeeper, "error-budget-gatekeeper")]
+            {
+                let command = read(program, &format!("{name} {words}")).map(|cli| cli.command);
+                assert!(matches!(command, Ok(Command::OfPolicies(_))), "{command:?}");
+            }
+        }
         let own = read(Program::Gatekeeper, "error-budget-gatekeeper wait deploy/kasse").map(|cli| cli.command);
         assert!(matches!(own, Ok(Command::People(people::Command::Wait(_)))), "{own:?}");
         assert!(read(Program::Gatekeeper, "error-budget-gatekeeper crds").is_ok());

@@ -30,6 +30,7 @@ use tracing::{debug, info, warn};
 
 pub use error::ReconcileError;
 use gate::Gates;
+pub(crate) use gate::reading;
 use keeper::Keeper;
 use policies::Policies;
 use tracked::Memory;

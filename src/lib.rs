@@ -16,6 +16,8 @@
 //! | [`evaluate`] | the verdict on looks from a file or a pipe, by the same code |
 //! | [`people`] | what people look at and ask for, from the command line |
 //! | [`check`] | whether a policy's error budget lets a release start, for pipelines |
+//! | [`lint`] | what would be refused of a policy, and what Prometheus has of its services, before it is applied |
+//! | [`import`] | a policy from what another tool's files promise |
 //! | [`controller`] | runs the five stages in order for one Deployment at a time |
 //! | [`leader`], [`server`], [`telemetry`] | leadership, health and metrics pages, logs |
 
@@ -27,7 +29,9 @@ pub mod config;
 pub mod controller;
 pub mod decide;
 pub mod evaluate;
+pub mod import;
 pub mod leader;
+pub mod lint;
 pub mod measure;
 pub mod people;
 pub mod policy;

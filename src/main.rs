@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use gatekeeper::cli::{Cli, Command, in_full};
+use gatekeeper::cli::{Cli, Command, OfPolicies, in_full};
 use gatekeeper::people::{self, Program};
-use gatekeeper::{api, check, evaluate, run};
+use gatekeeper::{api, check, evaluate, import, lint, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
@@ -15,7 +15,13 @@ fn main() -> ExitCode {
     let cli = Cli::read(program, arguments).unwrap_or_else(|help| help.exit());
     let result = match cli.command {
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Check(args) => check::run(&args).map(ExitCode::from),
+        Command::OfPolicies(OfPolicies::Check(args)) => check::run(&args).map(ExitCode::from),
+        Command::OfPolicies(OfPolicies::Lint(args)) => {
+            lint::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr()).map(ExitCode::from)
+        }
+        Command::Import(args) => {
+            import::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr()).map(ExitCode::from)
+        }
         Command::Evaluate(args) => {
             let judged = evaluate::run(&args, io::stdin().lock(), io::stdout().lock());
             judged.map(|()| ExitCode::SUCCESS).map_err(Into::into)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gatekeeper::api::ErrorBudgetPolicy;
+use gatekeeper::lint;
 use gatekeeper::policy::Policy;
 use serde_json::{Value, json};
 use testbed::cluster::{Cluster, ClusterOptions};
@@ -279,6 +280,26 @@ fn the_operator_refuses_what_the_definition_refuses() {
     }
 }
 
+/// What `lint` says is about the same field. Of a rule it says the same; what the API server says of types and bounds, it
+/// says in words of its own.
+#[test]
+fn lint_refuses_what_the_definition_refuses() {
+    for (pointer, value, field, message) in refused() {
+        let mut policy = least();
+        put(&mut policy, pointer, &value);
+        let problems = lint::problems(&policy);
+        let said = problems.iter().any(|problem| problem.starts_with(field));
+        assert!(said, "{pointer}: {value}: {problems:?}");
+        if message.contains("write ") {
+            assert!(problems.iter().any(|problem| problem.contains(message)), "{pointer}: {value}: {problems:?}");
+        }
+        assert!(
+            problems.iter().all(|problem| ["write", "leave", "did you mean"].iter().any(|word| problem.contains(word)))
+        );
+    }
+    assert_eq!(lint::problems(&least()), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_real_api_server_enforces_the_definition() {
     let cluster = Cluster::start(ClusterOptions::default()).await.expect("a control plane starts");
@@ -290,6 +311,7 @@ async fn a_real_api_server_enforces_the_definition() {
 
     accepts_the_examples(&cluster).await;
     refuses_what_cannot_work(&cluster).await;
+    refuses_what_lint_refuses(&cluster).await;
     shows_defaults(&cluster).await;
     explains_every_field(&cluster).await;
 }
@@ -309,6 +331,64 @@ async fn refuses_what_cannot_work(cluster: &Cluster) {
         let Err(refusal) = create(cluster, &policy).await else { panic!("{pointer}: {value} was not refused") };
         let said = refusal.to_string();
         assert!(said.contains(field) && said.contains(message), "{pointer}: {value} was refused with {said}");
+    }
+}
+
+/// Odd policies that `lint` and the API server must agree on, whatever they say of them.
+fn odd() -> Vec<(&'static str, Value)> {
+    let values = |pointer: &'static str, values: Vec<Value>| values.into_iter().map(move |value| (pointer, value));
+    let nothing = json!({"null": null})["null"].clone();
+    let long = "a".repeat(64);
+    let spec = "/spec";
+    let with = |field: &str, value: Value| {
+        let mut spec = least()["spec"].clone();
+        spec[field] = value;
+        spec
+    };
+    let whole = [
+        with("mode", nothing.clone()),
+        with("detection", nothing.clone()),
+        with("selector", nothing.clone()),
+        with("detection", json!({"window": nothing, "looks": nothing})),
+        with("detection", json!({"looks": 3.0})),
+        with("detection", json!({"looks": 3.5})),
+        with("detection", json!({"looks": "3"})),
+        with("detection", json!([])),
+        with("detection", json!({"window": "1h"})),
+        with("detection", json!({"window": "60s", "looks": 7})),
+        with("detection", json!({"window": "600s"})),
+        with("detection", json!({"violation": "999.999999"})),
+        with("detection", json!({"violation": "0"})),
+        with("detection", json!({"violation": "1e3"})),
+        with("detection", json!({"confidence": "99.9999999"})),
+        with("monitor", json!({"autoRollback": "true"})),
+        with("monitor", json!({"autoRollback": false, "timeout": "24h"})),
+        with("selector", json!({"matchLabels": {"app": true}})),
+        with("selector", json!({"matchLabels": {"app": nothing}})),
+        with("selector", json!({"matchLabels": {"app": nothing, "tier": "web"}})),
+        with("selector", json!({"matchLabels": {"app": long}})),
+        with("selector", json!({"matchExpressions": [nothing]})),
+        with("selector", json!({"matchExpressions": [{"key": "", "operator": "Exists"}]})),
+        with("selector", json!({"matchExpressions": [{"key": "a", "operator": "Exists", "values": []}]})),
+        with("selector", json!({"matchExpressions": [{"key": "a", "operator": "exists"}]})),
+        with("canary", json!({"traffic": "100%", "hold": "24h", "maximumHold": "168h"})),
+        with("canary", json!({"steps": [{"traffic": "20%"}]})),
+        with("canary", json!({"minimumRequests": 1_000_000_001})),
+        with("canary", json!({"steps": []})),
+        with("objectives", json!({"name": "a"})),
+        with("prometheus", json!("a-")),
+        with("prometheus", json!("a".repeat(63))),
+        with("prometheus", json!(long)),
+    ];
+    values(spec, whole.to_vec()).chain(values("/specc", vec![json!({})])).collect()
+}
+
+async fn refuses_what_lint_refuses(cluster: &Cluster) {
+    for (pointer, value) in odd() {
+        let mut policy = least();
+        put(&mut policy, pointer, &value);
+        let (refused, problems) = (create(cluster, &policy).await.err(), lint::problems(&policy));
+        assert_eq!(refused.is_some(), !problems.is_empty(), "{value}: the API server: {refused:?}, lint: {problems:?}");
     }
 }
 

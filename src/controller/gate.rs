@@ -30,6 +30,7 @@ use crate::policy::{Policy, PolicyKey};
 use crate::record::status::Urgency;
 use crate::watch::rollout::DeploymentKey;
 use report::Report;
+pub(crate) use standing::reading;
 use standing::{Asked, Standing};
 
 /// How often it is looked whether a policy has to be asked for.

@@ -9,10 +9,10 @@ use crate::decide::analysis::{Analysis, Assessment, Calm, Seen};
 use crate::decide::baseline::Baseline;
 use crate::decide::recovery::Recovery;
 use crate::decide::state::{Outcome, Phase, State};
-use crate::measure::ledger::{Counting, Entry, ErrorCount, Ledger, Terms};
+use crate::measure::ledger::{Counting, Entry, Ledger, Terms};
 use crate::measure::look::{Missing, Tally};
 use crate::measure::scrape::{Origin, Scrape, Side};
-use crate::policy::{Indicator, Objective, Policy};
+use crate::policy::Policy;
 use crate::watch::rollout::Rollout;
 
 /// Ledger and evidence of one rollout, from its start or from when its stable pods were put back.
@@ -38,7 +38,7 @@ impl Measured {
             since: state.started,
             window: policy.detection.window,
             look_interval: policy.detection.look_interval(),
-            objectives: policy.objectives.iter().map(counting).collect(),
+            objectives: policy.objectives.iter().map(Counting::of).collect(),
         };
         Self {
             ledger: Ledger::new(terms.clone()),
@@ -167,13 +167,4 @@ impl Measured {
     pub(super) fn failure(&self) -> Option<String> {
         (0..self.terms.objectives.len()).find_map(|index| self.ledger.failure(index)).map(ToString::to_string)
     }
-}
-
-/// How an objective's samples are to be taken.
-fn counting(objective: &Objective) -> Counting {
-    let errors = match objective.indicator {
-        Indicator::Ratio { .. } | Indicator::Query { .. } => ErrorCount::Counter,
-        Indicator::Latency(_) => ErrorCount::Difference,
-    };
-    Counting { warmup: objective.warmup, errors }
 }

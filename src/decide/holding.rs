@@ -51,16 +51,25 @@ impl Room {
 /// more pod, the canary's come in place of stable ones.
 #[must_use]
 pub fn room(traffic: u32, facts: &Rollout) -> Room {
-    let replicas = u64::from(facts.replicas);
+    if facts.own_settings().max_surge.rounded_up(facts.replicas) > 0 {
+        return beside(traffic, facts.replicas);
+    }
+    Room::InPlaceOf(pods_of(u64::from(traffic.min(100)) * u64::from(facts.replicas), 100, facts.replicas))
+}
+
+/// The room of a canary with this share of the traffic in percent beside so many stable pods.
+#[must_use]
+pub fn beside(traffic: u32, replicas: u32) -> Room {
     let traffic = u64::from(traffic.min(100));
-    let pods = |number: u64| u32::try_from(number.clamp(1, replicas.max(1))).unwrap_or(u32::MAX);
-    if facts.own_settings().max_surge.rounded_up(facts.replicas) == 0 {
-        return Room::InPlaceOf(pods((traffic * replicas).div_ceil(100)));
-    }
-    match 100 - traffic {
-        0 => Room::Beside(pods(replicas)),
-        rest => Room::Beside(pods((traffic * replicas).div_ceil(rest))),
-    }
+    Room::Beside(match 100 - traffic {
+        0 => replicas.max(1),
+        rest => pods_of(traffic * u64::from(replicas), rest, replicas),
+    })
+}
+
+/// Whole pods, at least 1 and at most as many as there are replicas.
+fn pods_of(share: u64, of: u64, replicas: u32) -> u32 {
+    u32::try_from(share.div_ceil(of)).unwrap_or(u32::MAX).clamp(1, replicas.max(1))
 }
 
 /// Holds the rollout without pods of the new template, which is how it waits to be let in. What has pods already loses

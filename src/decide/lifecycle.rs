@@ -20,6 +20,7 @@ mod validating;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub(crate) use self::canary::LOOKS_TO_PASS;
 use self::step::Step;
 use super::action::Action;
 use super::analysis::{Seen, Verdict};

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::look::{Evidence, Look, Missing, Tally};
 use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side, Source};
-use crate::policy::Counts;
+use crate::policy::{Counts, Indicator, Objective};
 
 /// How long to wait for what scrapes bring while the scrape interval is not known yet, at the least. Longer than the scrape
 /// interval of nearly every installation, so that a slow one is not taken for a broken one.
@@ -38,6 +38,18 @@ pub struct Counting {
     pub warmup: Duration,
     /// Where the count of errors comes from.
     pub errors: ErrorCount,
+}
+
+impl Counting {
+    /// How the samples of this objective are to be taken.
+    #[must_use]
+    pub const fn of(objective: &Objective) -> Self {
+        let errors = match objective.indicator {
+            Indicator::Ratio { .. } | Indicator::Query { .. } => ErrorCount::Counter,
+            Indicator::Latency(_) => ErrorCount::Difference,
+        };
+        Self { warmup: objective.warmup, errors }
+    }
 }
 
 /// Where a count of errors comes from.

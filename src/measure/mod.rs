@@ -1,7 +1,7 @@
 //! Prometheus in: raw counters become looks.
 //!
 //! [`sampler`] asks, through a [`client`], what [`promql`] printed for the pods that [`pods`] names; [`ledger`] turns what it
-//! brings into the [`look`]s that the decision is made from. [`reads`] parses what a policy's objectives name.
+//! brings into the [`look`]s that the decision is made from. [`past`] reads what was before any rollout. [`reads`] parses what a policy's objectives name.
 //! [`budget`] asks what is left of error budgets. Text and sums are pure; only client and sampler wait.
 
 mod answer;
@@ -14,6 +14,7 @@ mod grouping;
 pub mod histogram;
 pub mod ledger;
 pub mod look;
+pub mod past;
 mod placeholder;
 pub mod pods;
 pub mod promql;

@@ -27,6 +27,15 @@ pub fn after_deployment() -> String {
     format!("-[{HASH_ALPHABET}]{{1,{HASH_LENGTH}}}-[{SUFFIX_ALPHABET}]{{{SUFFIX_LENGTH}}}")
 }
 
+/// The Deployment and the ReplicaSet that a pod's name tells of, where it is one that they give and nothing is cut.
+#[must_use]
+pub fn owners(pod: &str) -> Option<(&str, &str)> {
+    let replica_set = PodPrefix::in_pod_name(pod)?.strip_suffix('-')?;
+    let (deployment, hash) = replica_set.rsplit_once('-')?;
+    let is_hash = (1..=HASH_LENGTH).contains(&hash.len()) && hash.chars().all(|c| HASH_ALPHABET.contains(c));
+    (is_hash && !deployment.is_empty() && deployment.len() <= LONGEST_UNCUT).then_some((deployment, replica_set))
+}
+
 /// The part of a Deployment's name that the names of its pods begin with, and a regular expression for the rest, where
 /// the name is longer than [`LONGEST_UNCUT`]: the longer it is, the less of the hash is left.
 #[must_use]
@@ -143,6 +152,16 @@ mod tests {
         assert!(!web.contains("web-7d9f8b6c5d-"));
         assert!(!web.contains("x2b4z"));
         assert!(!web.contains("wéb"), "a cut inside a character must not panic");
+    }
+
+    #[test]
+    fn a_pod_tells_of_its_deployment_and_its_replica_set() {
+        assert_eq!(owners("web-api-7d9f8b6c5d-x2b4z"), Some(("web-api", "web-api-7d9f8b6c5d")));
+        assert_eq!(owners("search-7-x2b4z"), Some(("search", "search-7")));
+        for other in ["database-0", "web-x2b4z", "web-7d9f8b6c5dd-x2b4z", "node-exporter-x2b4z", "-7-x2b4z", ""] {
+            assert_eq!(owners(other), None, "{other}");
+        }
+        assert_eq!(owners(&format!("{}-7d9f8b6c5d-x2b4z", "a".repeat(47))), None, "this name would have been cut");
     }
 
     #[test]

@@ -234,6 +234,13 @@ impl Selector {
         Some(print(&self.metric, own.chain([namespace.as_str(), pods.as_str()])))
     }
 
+    /// This selector narrowed to a namespace.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> String {
+        let namespace = equality(&self.labels.namespace, namespace);
+        print(&self.metric, self.matchers.iter().map(String::as_str).chain([namespace.as_str()]))
+    }
+
     /// This selector narrowed to the pods that these Deployments of the namespace have or had, of all revisions. Where a
     /// Deployment's name is so long that the names of its pods are cut, those of another one may be among them whose name
     /// begins with the same 58 characters. `None` when there is no Deployment.

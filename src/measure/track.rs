@@ -13,7 +13,7 @@ use super::grouping::Answers;
 use super::look::Missing;
 use super::request::Request;
 use super::sampler::{Due, Progress, Sampler};
-use super::scrape::{Failure, Origin};
+use super::scrape::{Failure, Origin, Scrape};
 use super::subject::Subject;
 
 /// How long after its time a look is asked for: samples are scraped up to its very moment and need some time to be stored.
@@ -67,6 +67,16 @@ impl Track {
         let baseline = subject.since.as_millisecond() - BASELINE_MS;
         let longest = end.saturating_sub(LONGEST_BACK_FILL.saturating_mul(self.interval_ms));
         self.next_look(baseline.max(longest) - 1).min(end)
+    }
+
+    /// The looks of a rollout that is read back, when the latest is at `end`.
+    fn times(&self, subject: &Subject, end: i64) -> Vec<(i64, Origin)> {
+        let looks = (end - self.back_to(subject, end)) / self.interval_ms;
+        let time = |i| match i {
+            0 => (end, Origin::Live),
+            _ => (end - i * self.interval_ms, Origin::BackFill),
+        };
+        (0..=looks).rev().map(time).collect()
     }
 }
 
@@ -149,13 +159,7 @@ async fn back_fill<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track
     let start = subjects.iter().map(|subject| track.back_to(subject, end)).min().unwrap_or(end);
     // After each failure the queries get smaller: what is too large or too slow in one may do in several.
     let failed = due.iter().map(|due| failures(due.progress)).max().unwrap_or(0);
-    let requests = Request::all(&subjects);
-    let read = requests.iter().map(|request| read_back(&*endpoint, &track, request, start, end, failed));
-    let read = read.collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
-    let mut answers = vec![Answers::default(); due.len()];
-    for (request, answer) in read {
-        request.settle(answer, &subjects, &mut answers);
-    }
+    let answers = read_all_back(&*endpoint, &track, &subjects, start, end, failed).await;
     for ((due, subject), answers) in due.iter().zip(&subjects).zip(&answers) {
         let failed = failures(due.progress);
         match answers.any_failure(subject) {
@@ -163,16 +167,47 @@ async fn back_fill<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track
                 sampler.deliver_no_back_fill(due, timestamp(end), failure);
             }
             _ => {
-                let looks = (end - track.back_to(subject, end)) / track.interval_ms;
-                let times = (0..=looks).rev().map(|i| match i {
-                    0 => (end, Origin::Live),
-                    _ => (end - i * track.interval_ms, Origin::BackFill),
-                });
-                let scrapes = answers.scrapes(subject, &times.collect::<Vec<_>>());
-                sampler.deliver_back_fill(due, timestamp(end), scrapes);
+                sampler.deliver_back_fill(due, timestamp(end), answers.scrapes(subject, &track.times(subject, end)));
             }
         }
     }
+}
+
+/// The looks before now of rollouts that would begin now, all of them on one track.
+pub(super) async fn past(
+    endpoint: &impl Queries,
+    subjects: &[Arc<Subject>],
+    now: Timestamp,
+) -> Vec<Result<Vec<Scrape>, Failure>> {
+    let Some(track) = subjects.first().map(|subject| Track::of(subject)) else { return Vec::new() };
+    // The last look that all samples are stored of.
+    let end = track.next_look(now.as_millisecond()) - track.interval_ms;
+    let start = subjects.iter().map(|subject| track.back_to(subject, end)).min().unwrap_or(end);
+    let answers = read_all_back(endpoint, &track, subjects, start, end, 0).await;
+    let of_subject = |(subject, answers): (&Arc<Subject>, &Answers)| match answers.any_failure(subject) {
+        Some(failure) => Err(failure.clone()),
+        None => Ok(answers.scrapes(subject, &track.times(subject, end))),
+    };
+    subjects.iter().zip(&answers).map(of_subject).collect()
+}
+
+/// The answers to all questions of these rollouts from `start` to `end`.
+async fn read_all_back<Q: Queries>(
+    endpoint: &Q,
+    track: &Track,
+    subjects: &[Arc<Subject>],
+    start: i64,
+    end: i64,
+    failed: u32,
+) -> Vec<Answers> {
+    let requests = Request::all(subjects);
+    let read = requests.iter().map(|request| read_back(endpoint, track, request, start, end, failed));
+    let read = read.collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
+    let mut answers = vec![Answers::default(); subjects.len()];
+    for (request, answer) in read {
+        request.settle(answer, subjects, &mut answers);
+    }
+    answers
 }
 
 /// The answer to one question from `start` to `end`, in as many queries as it takes, one after another.

@@ -155,7 +155,7 @@ impl Standing {
 }
 
 /// What was found, as a share of the objective's budget.
-fn reading(spent: &Spent, objective: &Objective) -> Reading {
+pub(crate) fn reading(spent: &Spent, objective: &Objective) -> Reading {
     let (remaining, span) = match spent {
         Spent::Counts { errors, total, span } => (Remaining::of_counts(*errors, *total, objective.budget), *span),
         Spent::Left(ratio) => (Remaining::of_ratio(*ratio), None),

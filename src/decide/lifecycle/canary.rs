@@ -16,7 +16,7 @@ use crate::watch::rollout::{Pause, Revision};
 
 /// Looks that must have counted before a canary goes on: with a long scrape interval the hold alone may hold one sample
 /// or two, and a canary that fails every request would pass.
-const LOOKS_TO_PASS: u32 = 4;
+pub(crate) const LOOKS_TO_PASS: u32 = 4;
 
 impl<'a> Step<'a> {
     pub(super) fn canary(&mut self) {

@@ -1,0 +1,272 @@
+//! `lint` and `import` as commands: against a real Prometheus that scrapes counters which go up, and on the examples.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use testbed::prometheus::{PrometheusOptions, PrometheusServer};
+use testbed::tools::tools;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// For a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pods of the namespace shop, the requests a second that each has, and how many of a thousand fail.
+const PODS: [(&str, f64, f64); 5] = [
+    ("kasse-7d9f8b6c5d-x2b4z", 2000.0, 0.5),
+    ("kasse-7d9f8b6c5d-bbbbb", 2000.0, 0.5),
+    ("kasse-7d9f8b6c5d-ccccc", 2000.0, 0.5),
+    ("lager-5f6b7c8d9f-ddddd", 50.0, 0.0),
+    ("datenbank-0", 10.0, 0.0),
+];
+
+struct Bench {
+    prometheus: PrometheusServer,
+    _server: JoinSet<()>,
+}
+
+impl Bench {
+    async fn start() -> anyhow::Result<Self> {
+        // The HTTP client of the testbed wants one, which whoever starts a control plane has installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let target = listener.local_addr()?.to_string();
+        let began = Instant::now();
+        let metrics = async move || counters(began.elapsed().as_secs_f64());
+        let router = axum::Router::new().route("/metrics", axum::routing::get(metrics));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await.expect("a listener that is open is served") });
+        let options = PrometheusOptions::scraping(target).every(Duration::from_secs(1));
+        let prometheus = PrometheusServer::start(&tools()?.prometheus, &options).await?;
+        let bench = Self { prometheus, _server: server };
+        bench.eventually(r#"count_over_time(http_requests_total{pod="datenbank-0",code="200"}[1m]) > 8"#).await?;
+        Ok(bench)
+    }
+
+    async fn eventually(&self, query: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.prometheus.query(query).await?.is_empty() {
+            ensure!(Instant::now() < deadline, "it did not happen: {query}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    async fn lint(&self, flags: &[&str], policies: &str) -> anyhow::Result<Ended> {
+        let asked = ["lint", "--filename", "-", "--prometheus", self.prometheus.url()];
+        run(&[&asked[..], flags].concat(), policies).await
+    }
+}
+
+fn counters(elapsed: f64) -> String {
+    let mut text = String::new();
+    for (pod, rate, of_a_thousand) in PODS {
+        let total = (elapsed * rate).floor();
+        let errors = (total * of_a_thousand / 1000.0).floor();
+        for (code, count) in [(500, errors), (200, total - errors)] {
+            writeln!(text, r#"http_requests_total{{namespace="shop",pod="{pod}",code="{code}"}} {count}"#)
+                .expect("writing to a String cannot fail");
+        }
+    }
+    text + "without_pod_total{namespace=\"shop\"} 5\n"
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    output: String,
+    errors: String,
+}
+
+async fn run(arguments: &[&str], input: &str) -> anyhow::Result<Ended> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_error-budget-gatekeeper"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("a pipe")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    let Output { status, stdout, stderr } = child.wait_with_output().await?;
+    let ended = Ended { code: status.code(), output: String::from_utf8(stdout)?, errors: String::from_utf8(stderr)? };
+    Ok(ended)
+}
+
+/// A policy that looks every second, with this total.
+fn policy(total: &str) -> String {
+    let policy = json!({
+        "apiVersion": "errorbudget.dev/v1alpha1",
+        "kind": "ErrorBudgetPolicy",
+        "metadata": {"name": "kasse", "namespace": "shop"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "kasse"}},
+            "objectives": [{
+                "name": "availability", "target": "99.9", "window": "1h",
+                "indicator": {"ratio": {"errors": format!("{total}{{code=\"500\"}}"), "total": total}},
+            }],
+            "detection": {"window": "5s", "looks": 5},
+        },
+    });
+    policy.to_string()
+}
+
+#[tokio::test]
+async fn with_prometheus_it_says_what_there_is_and_how_soon_a_bad_release_is_seen() -> anyhow::Result<()> {
+    let bench = Bench::start().await?;
+    tells_people(&bench).await?;
+    tells_programs(&bench).await?;
+    finds_selectors_that_match_nothing(&bench).await?;
+    says_what_was_found_offline_when_prometheus_does_not_answer(&bench).await
+}
+
+async fn tells_people(bench: &Bench) -> anyhow::Result<()> {
+    let ended = bench.lint(&[], &policy("http_requests_total")).await?;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for says in [
+        "stdin:1: shop/kasse, objective availability:\n",
+        "  indicator.ratio.errors: 5 series of 5 pods\n",
+        "  indicator.ratio.total: 10 series of 5 pods\n",
+        "  kasse: 3 pods, ",
+        "  lager: 1 pod, ",
+        "    a release, with 1 pod (25.0 %) as canary, that burns\n",
+        "pods whose names do not tell a Deployment: datenbank-0\n",
+        "1 policy: no problem\n",
+    ] {
+        assert!(ended.output.contains(says), "{says:?} is not in {}", ended.output);
+    }
+    for burn in ["2.3x: about ", "14.4x: about ", "100x: about "] {
+        assert!(ended.output.contains(burn), "{burn:?} is not in {}", ended.output);
+    }
+    let ended = bench.lint(&["--deployment", "lager"], &policy("http_requests_total")).await?;
+    assert!(ended.code == Some(0) && !ended.output.contains("  kasse: "), "{ended:?}");
+    Ok(())
+}
+
+async fn tells_programs(bench: &Bench) -> anyhow::Result<()> {
+    let ended = bench.lint(&["--output", "json"], &policy("http_requests_total")).await?;
+    let report: Value = serde_json::from_str(&ended.output)?;
+    let kasse = &report["policies"][0]["objectives"][0]["deployments"][0];
+    assert_eq!((&kasse["name"], &kasse["pods"], &kasse["canaryPods"]), (&json!("kasse"), &json!(3), &json!(1)));
+    let number = |field: &str| kasse[field].as_f64().with_context(|| format!("{field} of {kasse}"));
+    // Three pods with 2000 requests a second each; scrapes come late on a busy machine.
+    assert!((4000.0..8000.0).contains(&number("requestsPerSecond")?), "{kasse}");
+    assert!((0.3..0.7).contains(&number("burnRate")?), "{kasse}");
+    assert!((0.3..0.7).contains(&number("budgetRemaining")?), "{kasse}");
+    let releases = kasse["releases"].as_array().context("releases")?;
+    let seen: Vec<u64> = releases.iter().filter_map(|release| release["seen"]["seconds"].as_u64()).collect();
+    assert!(seen.len() == 3 && seen.is_sorted_by(|slower, faster| slower >= faster), "{releases:?}");
+    Ok(())
+}
+
+async fn finds_selectors_that_match_nothing(bench: &Bench) -> anyhow::Result<()> {
+    let ended = bench.lint(&[], &policy("http_request_total")).await?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let says = "stdin:1: spec.objectives[0].indicator.ratio.total: http_request_total matches no series in namespace shop, nor in any \
+                other: write the name of a metric that exists";
+    assert!(ended.output.contains(says), "{}", ended.output);
+    let elsewhere = policy("http_requests_total").replace("\"shop\"", "\"laden\"");
+    let ended = bench.lint(&[], &elsewhere).await?;
+    assert!(
+        ended.code == Some(1) && ended.output.contains("in namespace laden, but in shop: is the policy's"),
+        "{ended:?}"
+    );
+    let ended = bench.lint(&[], &policy("without_pod_total")).await?;
+    assert!(
+        ended.code == Some(1) && ended.output.contains("1 series of without_pod_total have no label pod"),
+        "{ended:?}"
+    );
+    assert!(ended.output.contains("warning: spec.objectives[0].indicator.ratio.errors: "), "{ended:?}");
+    Ok(())
+}
+
+async fn says_what_was_found_offline_when_prometheus_does_not_answer(bench: &Bench) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("operator.yaml");
+    std::fs::write(&config, format!("prometheus: {{default: {{url: '{}', timeout: 1s}}}}", bench.prometheus.url()))?;
+    bench.prometheus.freeze()?;
+    let config = config.to_str().context("UTF-8")?;
+    let policies = format!("{}\n---\n{}", policy("http_requests_total"), policy("sum(http_requests_total)"));
+    let ended = run(&["lint", "-f", "-", "--prometheus", "--config", config], &policies).await?;
+    bench.prometheus.thaw()?;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.errors.starts_with("error: shop/kasse: Prometheus endpoint default: "), "{ended:?}");
+    assert!(ended.output.contains("stdin:2: spec.objectives[0].indicator.ratio.total: "), "{ended:?}");
+    Ok(())
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files of a folder of the project.
+fn files(folder: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files =
+        std::fs::read_dir(root().join(folder))?.map(|file| Ok(file?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    Ok(files)
+}
+
+#[tokio::test]
+async fn the_example_policies_are_clean() -> anyhow::Result<()> {
+    for file in files("config/policies")? {
+        let file = file.to_str().context("UTF-8")?;
+        let ended = run(&["lint", "-f", file], "").await?;
+        assert_eq!((ended.code, ended.output.as_str()), (Some(0), "1 policy: no problem\n"), "{file}: {ended:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_example_openslo_files_become_policies_that_are_clean() -> anyhow::Result<()> {
+    let all = files("config/openslo")?;
+    assert!(!all.is_empty());
+    for file in all {
+        let file = file.to_str().context("UTF-8")?;
+        let imported = run(&["import", "openslo", file, "--selector", "app=checkout", "-n", "shop"], "").await?;
+        assert_eq!(imported.code, Some(0), "{file}: {imported:?}");
+        let linted = run(&["lint", "-f", "-"], &imported.output).await?;
+        assert_eq!(linted.code, Some(0), "{file}: {linted:?}");
+    }
+    Ok(())
+}
+
+/// The shell of the job `lint` of a pipeline, in a repository with a sound policy and in one with another.
+#[tokio::test]
+async fn the_example_pipelines_refuse_a_policy_that_would_be_refused() -> anyhow::Result<()> {
+    let read = |file: &str| -> anyhow::Result<Value> {
+        Ok(serde_norway::from_str(&std::fs::read_to_string(root().join("config/ci").join(file))?)?)
+    };
+    let steps = read("github-actions.yaml")?["jobs"]["lint"]["steps"].clone();
+    let github = steps
+        .as_array()
+        .context("steps")?
+        .iter()
+        .filter_map(|step| step["run"].as_str())
+        .collect::<Vec<_>>()
+        .join("\n");
+    let script = read("gitlab-ci.yaml")?["lint"]["script"].clone();
+    let gitlab = script.as_array().context("a script")?.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n");
+    let programs = Path::new(env!("CARGO_BIN_EXE_error-budget-gatekeeper")).parent().context("a folder")?;
+    for shell in [github, gitlab] {
+        for (target, code) in [("99.9", 0), ("100", 1)] {
+            let folder = tempfile::tempdir()?;
+            std::fs::create_dir(folder.path().join("policies"))?;
+            let policy = policy("http_requests_total").replace("99.9", target);
+            std::fs::write(folder.path().join("policies/checkout.yaml"), policy)?;
+            let ended = Command::new("bash")
+                .args(["-ec", &shell])
+                .current_dir(folder.path())
+                .env("PATH", format!("{}:{}", programs.display(), env!("PATH")))
+                .output()
+                .await?;
+            assert_eq!(ended.status.code(), Some(code), "{shell}: {ended:?}");
+        }
+    }
+    Ok(())
+}
