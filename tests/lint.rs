@@ -75,6 +75,16 @@ fn counters(elapsed: f64) -> String {
                 .expect("writing to a String cannot fail");
         }
     }
+    for (pod, rate, slow_of_a_thousand) in PODS {
+        let total = (elapsed * rate).floor();
+        let fast = total - (total * slow_of_a_thousand / 1000.0).floor();
+        for (le, count) in [("0.1", 0.0), ("2.5e-1", fast), ("+Inf", total)] {
+            writeln!(text, r#"http_seconds_bucket{{ns="shop",k8s_pod="{pod}",le="{le}"}} {count}"#)
+                .expect("writing to a String cannot fail");
+        }
+        writeln!(text, r#"http_seconds_count{{ns="shop",k8s_pod="{pod}"}} {total}"#)
+            .expect("writing to a String cannot fail");
+    }
     text + "without_pod_total{namespace=\"shop\"} 5\n"
 }
 
@@ -121,6 +131,7 @@ async fn with_prometheus_it_says_what_there_is_and_how_soon_a_bad_release_is_see
     tells_people(&bench).await?;
     tells_programs(&bench).await?;
     finds_selectors_that_match_nothing(&bench).await?;
+    looks_at_histograms_by_the_labels_of_the_endpoint(&bench).await?;
     says_what_was_found_offline_when_prometheus_does_not_answer(&bench).await
 }
 
@@ -181,6 +192,41 @@ async fn finds_selectors_that_match_nothing(bench: &Bench) -> anyhow::Result<()>
         "{ended:?}"
     );
     assert!(ended.output.contains("warning: spec.objectives[0].indicator.ratio.errors: "), "{ended:?}");
+    Ok(())
+}
+
+/// A policy with a latency objective, at an endpoint whose series name pods by labels of their own.
+async fn looks_at_histograms_by_the_labels_of_the_endpoint(bench: &Bench) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("operator.yaml");
+    let text = format!(
+        "prometheus: {{default: {{url: '{}', namespaceLabel: ns, podLabel: k8s_pod}}}}",
+        bench.prometheus.url()
+    );
+    std::fs::write(&config, text)?;
+    let config = config.to_str().context("UTF-8")?;
+    let lint = async |threshold: &str| -> anyhow::Result<Ended> {
+        let mut policy: Value = serde_json::from_str(&policy("http_requests_total"))?;
+        let latency = json!({"histogram": "http_seconds", "threshold": threshold});
+        policy["spec"]["objectives"][0]["indicator"] = json!({"latency": latency});
+        // Nothing has run for longer than a latency objective's usual warmup.
+        policy["spec"]["detection"]["warmup"] = json!("0s");
+        run(&["lint", "-f", "-", "--prometheus", "--config", config], &policy.to_string()).await
+    };
+    let ended = lint("250ms").await?;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for says in [
+        "  indicator.latency.threshold: 5 series of 5 pods\n",
+        "  indicator.latency.histogram: 5 series of 5 pods\n",
+        "  kasse: 3 pods, ",
+        "2.3x: about ",
+    ] {
+        assert!(ended.output.contains(says), "{says:?} is not in {}", ended.output);
+    }
+    let ended = lint("300ms").await?;
+    let says = "stdin:1: spec.objectives[0].indicator.latency.threshold: http_seconds has no bucket with the bound 0.3: there are \
+                0.1, 0.25; write one of them as threshold";
+    assert!(ended.code == Some(1) && ended.output.contains(says), "{ended:?}");
     Ok(())
 }
 
