@@ -35,6 +35,7 @@ mod canary_history;
 mod cannot_run;
 mod command_line;
 mod cycle;
+mod down_phases;
 mod gate;
 mod gitops;
 mod good_release;
