@@ -8,6 +8,19 @@ CRD := crds/errorbudgetpolicies.yaml
 CHART := charts/error-budget-gatekeeper
 SCRIPTS := .ci/run
 
+VERSION := 0.1.0
+REVISION := $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
+# The time of the image and of every file in it: that of the commit, and not that of the build.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+STATIC := $(shell uname -m)-unknown-linux-musl
+IMAGES := target/image
+IMAGE_NAME ?= localhost/error-budget-gatekeeper:$(VERSION)
+# ring's few C files need nothing of a C library, so that the machine's own compiler does. No path of the builder gets into
+# a program.
+STATIC_BUILD = CC_$(subst -,_,$(STATIC))="$${CC:-cc}" CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$(IMAGES) \
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
+	$(CARGO) build --locked --release --target $(STATIC)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -56,6 +69,21 @@ tools: ## Build the control plane, Prometheus and Helm that the tests run on (mi
 .PHONY: test
 test: tools ## Run every test, the scenarios on a real control plane among them
 	$(CARGO) test --locked --workspace
+
+.PHONY: image
+image: static-target ## Make the operator's image, without an engine, and the list of what is in it
+	$(STATIC_BUILD) --package error-budget-gatekeeper --bin error-budget-gatekeeper
+	$(CARGO) run --locked --quiet --package packaging -- image \
+	  --program $(IMAGES)/$(STATIC)/release/error-budget-gatekeeper --name $(IMAGE_NAME) \
+	  --version $(VERSION) --revision $(REVISION) --time $(SOURCE_DATE_EPOCH) \
+	  --output $(IMAGES)/error-budget-gatekeeper.tar
+	$(CARGO) run --locked --quiet --package packaging -- contents --target $(STATIC) --time $(SOURCE_DATE_EPOCH) \
+	  > $(IMAGES)/error-budget-gatekeeper.cdx.json
+	@echo "contents  $(IMAGES)/error-budget-gatekeeper.cdx.json"
+
+.PHONY: static-target
+static-target:
+	@rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
 
 .PHONY: demo
 demo: tools ## Tell a bad release, its rollback and its fix on a real control plane (minutes once, then about two)
