@@ -95,7 +95,8 @@ impl Components<'_> {
         self.spec("kwok", &self.tools.kwok)
             .arg(format!("--kubeconfig={}", self.credentials.kubeconfig.display()))
             .arg(format!("--config={}", stages.display()))
-            .args(["--manage-all-nodes=true", "--cidr=10.244.0.0/16"])
+            // Loopback addresses, so that a test can serve at a pod's own address.
+            .args(["--manage-all-nodes=true", "--cidr=127.244.0.0/16"])
             // Its configuration of the user's own would be read otherwise.
             .env("KWOK_WORKDIR", self.folder.join("kwok"))
     }

@@ -14,45 +14,57 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// The series of code 200 is there from the beginning, that of code 500 from the first error, as in
 /// exporters that create a labelled child when it is first used.
 pub(super) fn render(fleet: &Fleet, histograms: bool) -> String {
+    let labels = |namespace, pod| format!(r#"namespace="{namespace}",pod="{pod}","#);
+    let all = fleet.counters().map(|(namespace, pod, counters)| (labels(namespace, pod), counters));
+    page(&all.collect::<Vec<_>>(), histograms)
+}
+
+/// The page of one pod, which says nothing of where it is; empty of series when the pod has no counters.
+pub(super) fn render_pod(fleet: &Fleet, namespace: &str, pod: &str, histograms: bool) -> String {
+    let own = fleet.counters().filter(|(of, name, _)| (*of, *name) == (namespace, pod));
+    page(&own.map(|(_, _, counters)| (String::new(), counters)).collect::<Vec<_>>(), histograms)
+}
+
+fn page(all: &[(String, &Counters)], histograms: bool) -> String {
     let mut text = String::new();
-    write_all(&mut text, fleet, histograms).expect("a String takes all that is written to it");
+    write_all(&mut text, all, histograms).expect("a String takes all that is written to it");
     text
 }
 
-fn write_all(text: &mut String, fleet: &Fleet, histograms: bool) -> std::fmt::Result {
+fn write_all(text: &mut String, all: &[(String, &Counters)], histograms: bool) -> std::fmt::Result {
     text.push_str("# HELP http_requests_total Requests answered.\n");
     text.push_str("# TYPE http_requests_total counter\n");
-    for (namespace, pod, counters) in fleet.counters() {
-        write_requests(text, namespace, pod, "200", counters.successes)?;
+    for (labels, counters) in all {
+        write_requests(text, labels, "200", counters.successes)?;
         if counters.errors > 0 {
-            write_requests(text, namespace, pod, "500", counters.errors)?;
+            write_requests(text, labels, "500", counters.errors)?;
         }
     }
     if histograms {
         text.push_str("# HELP http_request_duration_seconds Time to answer a request.\n");
         text.push_str("# TYPE http_request_duration_seconds histogram\n");
-        for (namespace, pod, counters) in fleet.counters() {
-            write_latencies(text, namespace, pod, counters)?;
+        for (labels, counters) in all {
+            write_latencies(text, labels, counters)?;
         }
     }
     Ok(())
 }
 
-fn write_requests(text: &mut String, namespace: &str, pod: &str, code: &str, count: u64) -> std::fmt::Result {
-    writeln!(text, r#"http_requests_total{{namespace="{namespace}",pod="{pod}",code="{code}",method="GET"}} {count}"#)
+fn write_requests(text: &mut String, labels: &str, code: &str, count: u64) -> std::fmt::Result {
+    writeln!(text, r#"http_requests_total{{{labels}code="{code}",method="GET"}} {count}"#)
 }
 
-fn write_latencies(text: &mut String, namespace: &str, pod: &str, counters: &Counters) -> std::fmt::Result {
+fn write_latencies(text: &mut String, labels: &str, counters: &Counters) -> std::fmt::Result {
     let metric = "http_request_duration_seconds";
-    let labels = format!(r#"namespace="{namespace}",pod="{pod}""#);
     let latencies = &counters.latencies;
     let mut cumulated = 0;
     for (bound, count) in BOUNDS_SECONDS.iter().zip(&latencies.counts) {
         cumulated += count;
-        writeln!(text, r#"{metric}_bucket{{{labels},le="{bound}"}} {cumulated}"#)?;
+        writeln!(text, r#"{metric}_bucket{{{labels}le="{bound}"}} {cumulated}"#)?;
     }
     let count: u64 = latencies.counts.iter().sum();
-    writeln!(text, r#"{metric}_bucket{{{labels},le="+Inf"}} {count}"#)?;
+    writeln!(text, r#"{metric}_bucket{{{labels}le="+Inf"}} {count}"#)?;
+    let labels = labels.trim_end_matches(',');
     writeln!(text, "{metric}_sum{{{labels}}} {}", latencies.sum_seconds)?;
     writeln!(text, "{metric}_count{{{labels}}} {count}")
 }

@@ -8,6 +8,7 @@ mod behaviour;
 mod exposition;
 mod fleet;
 mod latency;
+mod pages;
 mod simulation;
 mod watch;
 
@@ -31,6 +32,7 @@ pub use behaviour::{
 };
 pub use fleet::DeploymentKey;
 use fleet::Fleet;
+use pages::Pages;
 pub use simulation::PodSimulation;
 
 /// Requests per second of each Deployment at the start. Deployments without an entry get no traffic and no series.
@@ -99,12 +101,13 @@ impl TrafficSimulator {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port for the traffic simulator")?;
         let address = listener.local_addr()?;
 
+        let pages = || Pages::new(fleet.clone(), address.port(), options.histograms);
         let mut tasks = JoinSet::new();
         if options.namespaces.is_empty() {
-            tasks.spawn(watch::follow(client, None, fleet.clone()));
+            tasks.spawn(watch::follow(client, None, fleet.clone(), pages()));
         } else {
             for namespace in options.namespaces {
-                tasks.spawn(watch::follow(client.clone(), Some(namespace), fleet.clone()));
+                tasks.spawn(watch::follow(client.clone(), Some(namespace), fleet.clone(), pages()));
             }
         }
         tasks.spawn(keep_advancing(fleet.clone(), options.tick));
@@ -120,6 +123,12 @@ impl TrafficSimulator {
     /// Host and port to scrape, such as `127.0.0.1:40123`; the path is `/metrics`.
     pub fn target(&self) -> String {
         self.address.to_string()
+    }
+
+    /// The port at which pods have a page of their own, `/metrics` at their own address, when their annotation
+    /// `prometheus.io/port` names it.
+    pub fn pod_port(&self) -> u16 {
+        self.address.port()
     }
 }
 

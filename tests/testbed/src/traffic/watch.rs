@@ -14,9 +14,10 @@ use tracing::{debug, warn};
 use super::behaviour::PodBehaviour;
 use super::fleet::{DeploymentKey, Fleet, PodView};
 use super::locked;
+use super::pages::Pages;
 
-/// Keeps the fleet in step with the pods of one namespace, or of all; ends only when it is dropped.
-pub(super) async fn follow(client: Client, namespace: Option<String>, fleet: Arc<Mutex<Fleet>>) {
+/// Keeps the fleet, and the pods' own pages, in step with the pods of one namespace, or of all; ends only when it is dropped.
+pub(super) async fn follow(client: Client, namespace: Option<String>, fleet: Arc<Mutex<Fleet>>, mut pages: Pages) {
     let pods: Api<Pod> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
@@ -31,10 +32,18 @@ pub(super) async fn follow(client: Client, namespace: Option<String>, fleet: Arc
             Ok(Event::InitApply(pod)) => {
                 listed.extend(pod.uid());
                 observe(&fleet, &pod);
+                pages.observe(&pod);
             }
-            Ok(Event::InitDone) => locked(&fleet).retain(namespace.as_deref(), &listed),
-            Ok(Event::Apply(pod)) => observe(&fleet, &pod),
+            Ok(Event::InitDone) => {
+                locked(&fleet).retain(namespace.as_deref(), &listed);
+                pages.retain(&listed);
+            }
+            Ok(Event::Apply(pod)) => {
+                observe(&fleet, &pod);
+                pages.observe(&pod);
+            }
             Ok(Event::Delete(pod)) => {
+                pages.forget(&pod);
                 if let Some(deployment) = deployment_of(&pod) {
                     locked(&fleet).forget(&deployment, &pod.name_any());
                 }
