@@ -10,6 +10,7 @@ mod judgement;
 mod keeper;
 mod measured;
 mod policies;
+mod reading;
 mod stages;
 mod taking;
 mod telling;

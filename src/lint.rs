@@ -30,7 +30,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::check::Output;
-use crate::config::{Endpoint, OperatorConfig};
+use crate::config::{Endpoint, NotServed, OperatorConfig};
 use crate::measure::client::PrometheusClient;
 use crate::measure::reads::Reads;
 use crate::policy::Policy;
@@ -128,9 +128,14 @@ fn offline(args: &LintArgs, input: impl Read, config: Option<&OperatorConfig>) -
         }
         let mut checked = offline::check(&definition, &document.object, &args.namespace, config);
         if let (Some((policy, _)), Some(config)) = (&checked.policy, config)
-            && let Err(unknown) = config.endpoint(&policy.prometheus)
+            && let Err(error) = config.serves(policy)
         {
-            checked.problems.push(Problem::new("spec.prometheus", format!("{unknown}; write one of these")));
+            checked.problems.push(match error {
+                NotServed::Endpoint(unknown) => {
+                    Problem::new("spec.prometheus", format!("{unknown}; write one of these"))
+                }
+                off @ NotServed::PodEvidence => Problem::new("spec.evidence", off.to_string()),
+            });
             checked.policy = None;
         }
         for problem in &mut checked.problems {

@@ -26,6 +26,7 @@ use crate::controller::{self, Parts};
 use crate::leader::{self, Candidate, Leadership, Timing};
 use crate::measure::budget::{Budgets, Endpoint};
 use crate::measure::client::{PrometheusClient, QueryKind, QueryObserver};
+use crate::measure::direct::page::{PageObserver, PageReader};
 use crate::measure::look::Missing;
 use crate::measure::sampler::{Sampler, system_clock};
 use crate::record::metrics::Metrics;
@@ -72,6 +73,7 @@ async fn operate(args: &RunArgs, config: Arc<OperatorConfig>, timing: Timing) ->
     let readiness = Readiness::default();
     let heartbeat = Heartbeat::new(HEARTBEAT);
     let endpoints = endpoints(&config, &metrics)?;
+    let reader = pod_reader(&config, &metrics)?;
 
     let listener = TcpListener::bind(args.listen)
         .await
@@ -93,7 +95,7 @@ async fn operate(args: &RunArgs, config: Arc<OperatorConfig>, timing: Timing) ->
     let (written, all_written) = flag::channel(false);
     let mut election = tokio::spawn(candidate.run(on(all_written)));
 
-    let parts = Prepared { client, config, metrics, readiness, heartbeat, endpoints, identity, leadership };
+    let parts = Prepared { client, config, metrics, readiness, heartbeat, endpoints, reader, identity, leadership };
     let work = tokio::spawn(lead(args.clone(), parts, stopped));
 
     let result = tokio::select! {
@@ -131,13 +133,14 @@ struct Prepared {
     readiness: Readiness,
     heartbeat: Heartbeat,
     endpoints: BTreeMap<String, Arc<PrometheusClient>>,
+    reader: Option<Arc<PageReader>>,
     identity: String,
     leadership: Leadership,
 }
 
 /// Fills the caches, waits for leadership, and works until it is to stop.
 async fn lead(args: RunArgs, parts: Prepared, stopped: Receiver<bool>) -> anyhow::Result<()> {
-    let Prepared { client, config, metrics, readiness, heartbeat, endpoints, identity, mut leadership } = parts;
+    let Prepared { client, config, metrics, readiness, heartbeat, endpoints, reader, identity, mut leadership } = parts;
     let ticker = tokio::spawn(beat(heartbeat.clone()));
     let ready = tokio::spawn(reach_prometheus(endpoints.clone(), readiness.clone()));
     let mut observed = leadership.clone();
@@ -180,7 +183,7 @@ async fn lead(args: RunArgs, parts: Prepared, stopped: Receiver<bool>) -> anyhow
             Some((name.clone(), Endpoint::new(Arc::clone(endpoint), concurrency)))
         });
         let budgets = Budgets::new(asked.collect(), system_clock());
-        let (sampler, looks) = Sampler::new(endpoints, system_clock());
+        let (sampler, looks) = Sampler::with_pages(endpoints, reader, system_clock());
         let sampling = tokio::spawn(Arc::clone(&sampler).run());
         let may_write = || {
             let leadership = leadership.clone();
@@ -269,6 +272,23 @@ impl QueryObserver for CountQueries {
     }
 }
 
+/// Counts pages of pods.
+struct CountPages(Arc<Metrics>);
+
+impl PageObserver for CountPages {
+    fn read(&self, outcome: Result<(), Missing>) {
+        self.0.pod_read(outcome);
+    }
+}
+
+/// What reads pods themselves, where that is allowed.
+fn pod_reader(config: &OperatorConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<PageReader>>> {
+    let Some(limits) = &config.pod_evidence else { return Ok(None) };
+    let observer = Arc::new(CountPages(Arc::clone(metrics)));
+    let reader = PageReader::new(limits.clone(), observer).context("podEvidence: no HTTP client can be made")?;
+    Ok(Some(Arc::new(reader)))
+}
+
 fn endpoints(
     config: &OperatorConfig,
     metrics: &Arc<Metrics>,
@@ -289,9 +309,12 @@ async fn beat(heartbeat: Heartbeat) {
     }
 }
 
-/// Asks every endpoint until one has answered.
+/// Asks every endpoint until one has answered. Where there is none, nothing is waited for.
 async fn reach_prometheus(endpoints: BTreeMap<String, Arc<PrometheusClient>>, readiness: Readiness) {
     use crate::measure::client::Queries;
+    if endpoints.is_empty() {
+        return readiness.set(Gate::Prometheus);
+    }
     loop {
         for (name, endpoint) in &endpoints {
             match endpoint.instant("vector(1)", jiff::Timestamp::now()).await {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use clap::Parser;
 use gatekeeper::cli::{Cli, Command};
@@ -134,6 +135,8 @@ fn a_misspelt_value_is_refused_and_named() {
         ("prometheus.default.adress=http://p", "adress"),
         ("prometheus.default.basicAuth.password=secret", "password"),
         ("prometheus.Upper.url=http://p", "Upper"),
+        ("podEvidence.enable=true", "enable"),
+        ("podEvidence.timeout=soon", "timeout"),
         ("log.level=loud", "level"),
         ("image.digest=latest", "digest"),
         ("podDisruptionBudget.minAvailable=1", "minAvailable"),
@@ -384,6 +387,34 @@ fn endpoints_and_their_credentials_reach_the_operator() {
     let volumes = one(&objects, "Deployment")["spec"]["template"]["spec"]["volumes"].as_array().expect("volumes");
     let volume = volumes.iter().find(|volume| volume["name"] == "credentials-far").expect("the volume");
     assert_eq!(volume["secret"]["secretName"], "far-token");
+}
+
+/// The operator's configuration file under the given settings.
+fn configuration(settings: &[&str]) -> OperatorConfig {
+    let objects = rendered(settings);
+    let file = one(&objects, "ConfigMap")["data"]["operator.yaml"].as_str().expect("a file");
+    OperatorConfig::parse(Path::new("operator.yaml"), file).expect("the operator accepts it")
+}
+
+#[test]
+fn pods_are_read_only_where_that_is_switched_on_and_that_takes_no_further_right() {
+    assert!(configuration(&[]).pod_evidence.is_none());
+    let limits = configuration(&["podEvidence.enabled=true"]).pod_evidence.expect("it is on");
+    assert_eq!((limits.timeout, limits.concurrency, limits.max_response_bytes), (Duration::from_secs(2), 32, 2 << 20));
+    let limited = ["podEvidence.enabled=true", "podEvidence.timeout=700ms", "podEvidence.maxResponseBytes=1Mi"];
+    let limits = configuration(&limited).pod_evidence.expect("it is on");
+    assert_eq!((limits.timeout, limits.max_response_bytes), (Duration::from_millis(700), 1 << 20));
+    let objects = rendered(&["podEvidence.enabled=true"]);
+    assert_eq!(one(&objects, "ClusterRole")["rules"], rights());
+}
+
+#[test]
+fn without_a_prometheus_there_must_be_pods_to_read() {
+    let alone = "prometheus.default=null";
+    let output = template(&[alone, "podEvidence.enabled=true"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(refusal(&[alone]).contains("set podEvidence.enabled=true to read pods themselves"));
+    assert!(refusal(&["podEvidence.enabled=true"]).contains("prometheus.default.url is empty"));
 }
 
 #[test]

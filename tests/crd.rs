@@ -236,6 +236,25 @@ fn refused() -> Vec<Refused> {
         ),
         ("/spec/approval", json!("Never"), "spec.approval", "\"Automatic\", \"Manual\""),
         ("/spec/mode", json!("Off"), "spec.mode", "\"Enforce\", \"Observe\""),
+        ("/spec/evidence", json!("Guess"), "spec.evidence", "\"Prometheus\", \"Pods\""),
+        (
+            "/spec",
+            json!({
+                "selector": {"matchLabels": {"app": "probe"}},
+                "evidence": "Pods",
+                "objectives": [{
+                    "name": "availability",
+                    "target": "99.9",
+                    "indicator": {"query": {"errors": "e", "total": "t", "counts": "Cumulative"}},
+                }],
+            }),
+            "spec.evidence",
+            "write another indicator, or evidence: Prometheus",
+        ),
+        ("/spec/pods", json!({}), "spec.pods", "write evidence: Pods, or leave pods out"),
+        ("/spec/pods", json!({"port": 0}), "spec.pods.port", "write a number from 1 to 65535 without quotes"),
+        ("/spec/pods", json!({"port": "8080"}), "spec.pods.port", "or the name of a container's port"),
+        ("/spec/pods", json!({"path": "metrics"}), "spec.pods.path", "write a path that begins with a slash"),
         ("/spec/prometheus", json!("http://prometheus:9090"), "spec.prometheus", endpoint),
         ("/spec/prometeus", json!("default"), "spec.prometeus", "unknown field"),
     ]
@@ -436,7 +455,7 @@ async fn explains_every_field(cluster: &Cluster) {
         assert!(description.trim().len() > 20 && !description.contains("<empty>"), "{field}: {page}");
     }
     let tree = cluster.kubectl(&["explain", "ebp.spec", "--recursive"]).await.expect("kubectl explains all");
-    for field in ["autoRollback", "onMissingEvidence", "matchExpressions", "objectives", "prometheus"] {
+    for field in ["autoRollback", "evidence", "onMissingEvidence", "matchExpressions", "objectives", "prometheus"] {
         assert!(tree.contains(field), "{field} is not in {tree}");
     }
 }

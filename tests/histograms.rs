@@ -11,7 +11,7 @@ use gatekeeper::measure::budget::{Ask, Bounds, Budgets, Endpoint, Found, Source,
 use gatekeeper::measure::client::PrometheusClient;
 use gatekeeper::measure::histogram::Histogram;
 use gatekeeper::measure::pods::PodGroup;
-use gatekeeper::measure::sampler::{Indicator, Sampler, Subject, system_clock};
+use gatekeeper::measure::sampler::{Indicator, ReadFrom, Sampler, Subject, system_clock};
 use gatekeeper::measure::scrape::{Origin, Samples};
 use gatekeeper::policy::{HistogramType, Latency};
 use gatekeeper::watch::rollout::DeploymentKey;
@@ -185,7 +185,7 @@ impl Bench {
         let (sampler, _) = Sampler::new(endpoints, system_clock());
         let subject = Subject {
             key: DeploymentKey { namespace: "shop".to_owned(), name: "cart".to_owned() },
-            endpoint: "default".to_owned(),
+            from: ReadFrom::Prometheus("default".to_owned()),
             look_interval: Duration::from_secs(1),
             objectives: vec![indicator],
             canary: PodGroup::of_replica_set("cart-7d9f8b6c5d"),

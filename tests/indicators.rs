@@ -22,6 +22,7 @@ use gatekeeper::measure::pods::PodGroup;
 use gatekeeper::measure::query::Revisions;
 use gatekeeper::measure::reads::Reads;
 use gatekeeper::measure::sampler::{Sampler, Subject, system_clock};
+use gatekeeper::measure::subject::ReadFrom;
 use gatekeeper::policy::{Counts, Indicator, Policy};
 use gatekeeper::watch::rollout::DeploymentKey;
 use jiff::Timestamp;
@@ -127,7 +128,7 @@ fn names(replica_set: &str, revision: u64, version: &str) -> Names {
 fn subject(policy: &Policy, reads: &[Reads], since: Timestamp) -> Subject {
     Subject {
         key: DeploymentKey { namespace: policy.key.namespace.clone(), name: "checkout".to_owned() },
-        endpoint: policy.prometheus.clone(),
+        from: ReadFrom::Prometheus(policy.prometheus.clone()),
         look_interval: Duration::from_secs(1),
         objectives: reads.iter().map(|reads| reads.indicator.clone()).collect(),
         canary: PodGroup::of_replica_set(CANARY),

@@ -12,7 +12,7 @@ use gatekeeper::measure::client::PrometheusClient;
 use gatekeeper::measure::look::Missing;
 use gatekeeper::measure::pods::PodGroup;
 use gatekeeper::measure::promql::Selector;
-use gatekeeper::measure::sampler::{Indicator, Sampler, Subject, system_clock};
+use gatekeeper::measure::sampler::{Indicator, ReadFrom, Sampler, Subject, system_clock};
 use gatekeeper::measure::scrape::{Origin, PodSample, Scrape, Side};
 use gatekeeper::watch::rollout::DeploymentKey;
 use jiff::Timestamp;
@@ -173,7 +173,7 @@ async fn release_twice(cluster: &Cluster, namespace: &str) -> anyhow::Result<(St
 fn subject(namespace: &str, canary: PodGroup, objectives: Vec<Indicator>) -> Subject {
     Subject {
         key: DeploymentKey { namespace: namespace.to_owned(), name: "cart".to_owned() },
-        endpoint: "default".to_owned(),
+        from: ReadFrom::Prometheus("default".to_owned()),
         look_interval: Duration::from_secs(1),
         objectives,
         canary,

@@ -80,7 +80,37 @@ pub(super) fn spec() -> Value {
             "it is not longer than detection.warmup (30s for latency objectives where it is left out), so the canary could \
              pass unseen; write a longer one, for example 1h, or a shorter warmup",
         ),
+        rule(
+            ".pods",
+            "!has(self.pods) || self.evidence == 'Pods'",
+            "it says how pods are read, and with evidence: Prometheus none is; write evidence: Pods, or leave pods out",
+        ),
+        rule(
+            ".evidence",
+            "self.evidence != 'Pods' || self.objectives.all(o, !has(o.indicator.query))",
+            "a query is asked of Prometheus, and with evidence: Pods that is not; write another indicator, or evidence: Prometheus",
+        ),
+        rule(
+            ".evidence",
+            "self.evidence != 'Pods' || self.objectives.all(o, !has(o.indicator.latency))",
+            "a histogram is read from Prometheus, and with evidence: Pods that is not; write a ratio, or evidence: Prometheus",
+        ),
     ])
+}
+
+/// Of the port at which pods expose their metrics.
+pub(super) fn pods_port() -> Value {
+    json!([rule(
+        "",
+        "type(self) == int ? self >= 1 && self <= 65535 : \
+         self.size() <= 15 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.matches('^[0-9]+$')",
+        "write a number from 1 to 65535 without quotes, or the name of a container's port, for example metrics",
+    )])
+}
+
+/// Of the path at which they do.
+pub(super) fn pods_path() -> Value {
+    json!([rule("", "self.startsWith('/')", "write a path that begins with a slash, for example /metrics")])
 }
 
 /// Of a selector: it is not empty.

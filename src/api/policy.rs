@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,6 +111,18 @@ pub struct ErrorBudgetPolicySpec {
     /// Enforce halts and rolls back. Observe says everything and touches nothing: for the first days with a policy.
     #[serde(default)]
     pub mode: Mode,
+
+    /// Where the counters of a rollout are read. Prometheus asks the Prometheus below. Pods reads the metrics of the pods
+    /// themselves, at most 10 of the new and 10 of the stable ones, in every look: for a Prometheus that scrapes every 30
+    /// seconds or more seldom, is overloaded, or is not there. What is left of the error budget comes from Prometheus in
+    /// both. The operator's installation must allow Pods.
+    #[serde(default)]
+    pub evidence: EvidenceFrom,
+
+    /// Where pods expose their metrics, with evidence Pods. What is left out is taken from the annotations
+    /// prometheus.io/port and prometheus.io/path of the pod template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<Pods>,
 
     /// Name of the Prometheus to ask, as the operator's own configuration file names it. A policy never carries an
     /// address.
@@ -574,6 +587,32 @@ pub enum OnMissingEvidence {
     Hold,
     /// Go on, and say so.
     Proceed,
+}
+
+/// Where the counters of a rollout are read.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EvidenceFrom {
+    /// From Prometheus.
+    #[default]
+    Prometheus,
+    /// From the pods themselves.
+    Pods,
+}
+
+/// Where pods expose their metrics.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Pods {
+    /// The port, as a number or as the name that a container gives it: 8080, or metrics. Left out: the number in the
+    /// annotation prometheus.io/port, else a container's port named metrics or http-metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::port")]
+    pub port: Option<IntOrString>,
+
+    /// The path: /actuator/prometheus. Left out: the annotation prometheus.io/path, else /metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), extend("x-kubernetes-validations" = cel::pods_path()))]
+    pub path: Option<String>,
 }
 
 /// Whether the policy acts.

@@ -5,7 +5,7 @@ use kube::CustomResourceExt;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use super::ErrorBudgetPolicy;
+use super::{ErrorBudgetPolicy, cel};
 
 /// The CustomResourceDefinition of [`ErrorBudgetPolicy`].
 ///
@@ -54,6 +54,15 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "maxProperties": 16,
         "additionalProperties": {"type": "string", "maxLength": 63},
+    })
+}
+
+/// A port, by its number or its name.
+pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "maxLength": 15,
+        "x-kubernetes-validations": cel::pods_port(),
     })
 }
 

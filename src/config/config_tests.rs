@@ -124,7 +124,21 @@ fn names_that_no_policy_could_write_are_refused() {
     }
     assert!(refused("prometheus: {a: {url: 'http://a'}, a: {url: 'http://b'}}").contains("is there twice"));
     assert!(refused("prometheus: {}").contains("there is no Prometheus endpoint"));
-    assert!(refused("{}").contains("missing field `prometheus`"));
+    assert!(refused("{}").contains("or podEvidence: {} to read pods themselves"));
+}
+
+#[test]
+fn where_pods_are_read_there_may_be_no_prometheus() {
+    let config = parse("podEvidence: {}").unwrap();
+    assert_eq!(config.prometheus.len(), 0);
+    let limits = config.pod_evidence.unwrap();
+    assert_eq!((limits.timeout, limits.concurrency), (Duration::from_secs(2), 32));
+    assert_eq!(limits.max_response_bytes, 2 * 1024 * 1024);
+    assert!(parse("prometheus: {a: {url: 'http://a'}}").unwrap().pod_evidence.is_none());
+    assert!(refused("podEvidence: {concurrency: 0}").contains("from 1 to 256"));
+    assert!(refused("podEvidence: {retries: 3}").contains("unknown field `retries`"));
+    let unknown = parse("podEvidence: {}").unwrap().endpoint("c").unwrap_err().to_string();
+    assert!(unknown.ends_with("the operator's configuration has none; write one under prometheus"), "{unknown}");
 }
 
 #[test]

@@ -17,6 +17,8 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
+use crate::policy::{EvidenceFrom, Policy};
+
 pub use labels::PodLabels;
 pub use secret::{SecretError, SecretFile};
 use values::{bytes, concurrency, duration, endpoints, headers, label, url};
@@ -57,7 +59,7 @@ pub enum ConfigError {
 
 /// A policy names an endpoint that the configuration does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no Prometheus endpoint named {name:?}; the operator's configuration has {}", known.join(", "))]
+#[error("there is no Prometheus endpoint named {name:?}; the operator's configuration has {}", known_in_words(known))]
 pub struct UnknownEndpoint {
     /// What the policy asks for.
     pub name: String,
@@ -65,13 +67,61 @@ pub struct UnknownEndpoint {
     pub known: Vec<String>,
 }
 
+/// A policy wants something that the configuration does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    /// An endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] UnknownEndpoint),
+    /// Pods to be read.
+    #[error(
+        "evidence: Pods is switched off in this installation of the operator; whoever installed it can switch it on with the \
+         chart's value podEvidence.enabled=true, or write evidence: Prometheus"
+    )]
+    PodEvidence,
+}
+
+fn known_in_words(known: &[String]) -> String {
+    if known.is_empty() { "none; write one under prometheus".to_owned() } else { known.join(", ") }
+}
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OperatorConfig {
-    /// Prometheus servers by name, at least one.
-    #[serde(deserialize_with = "endpoints")]
+    /// Prometheus servers by name. There may be none only where pods are read.
+    #[serde(default, deserialize_with = "endpoints")]
     pub prometheus: BTreeMap<String, Endpoint>,
+    /// How pods are read for policies with `evidence: Pods`; `None`: they are not, and such policies are refused.
+    pub pod_evidence: Option<PodEvidence>,
+}
+
+/// Bounds of reading the metrics of pods themselves.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodEvidence {
+    /// How long one pod may take. 100 ms to 5 min; a look ends before the next one is due, whatever this says.
+    #[serde(default = "default_pod_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// How many pods may be read at once, of all rollouts together. 1 to 256.
+    #[serde(default = "default_pod_concurrency", deserialize_with = "concurrency")]
+    pub concurrency: usize,
+    /// How large a page may be, after which it is cut off and counts as failed. 64Ki to 1Gi. So many times the concurrency
+    /// is the memory that pages can take.
+    #[serde(default = "default_page_bytes", deserialize_with = "bytes")]
+    pub max_response_bytes: usize,
+}
+
+const fn default_pod_timeout() -> Duration {
+    Duration::from_secs(2)
+}
+
+const fn default_pod_concurrency() -> usize {
+    32
+}
+
+const fn default_page_bytes() -> usize {
+    2 << 20
 }
 
 /// One Prometheus server, or anything that speaks its query API.
@@ -170,7 +220,31 @@ impl OperatorConfig {
     /// # Errors
     /// At the first thing that is wrong.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        serde_norway::from_str(text).map_err(|source| ConfigError::Content { path: path.to_owned(), source })
+        let content = |source| ConfigError::Content { path: path.to_owned(), source };
+        let config: Self = serde_norway::from_str(text).map_err(content)?;
+        if config.prometheus.is_empty() && config.pod_evidence.is_none() {
+            return Err(content(serde::de::Error::custom(
+                "there is no Prometheus endpoint; write prometheus: {default: {url: 'http://prometheus.monitoring.svc:9090'}}, \
+                 or podEvidence: {} to read pods themselves",
+            )));
+        }
+        Ok(config)
+    }
+
+    /// Whether there is what a policy wants to be measured with.
+    ///
+    /// # Errors
+    /// When there is not; the message says what to write.
+    pub fn serves(&self, policy: &Policy) -> Result<(), NotServed> {
+        let reads_pods = policy.evidence != EvidenceFrom::Prometheus;
+        if reads_pods && self.pod_evidence.is_none() {
+            return Err(NotServed::PodEvidence);
+        }
+        // Without any, the budget is not known, and that is said where it matters.
+        if !(reads_pods && self.prometheus.is_empty()) {
+            self.endpoint(&policy.prometheus)?;
+        }
+        Ok(())
     }
 
     /// The endpoint that a policy names.

@@ -128,9 +128,6 @@ impl<'de, K: Deserialize<'de> + PartialEq + Display, V: Deserialize<'de>> Visito
 pub(super) fn endpoints<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Endpoint>, D::Error> {
     let expected = "endpoints by name, like default: {url: http://prometheus.monitoring.svc:9090}";
     let entries = from.deserialize_map(Entries::<DnsLabel, Endpoint> { expected, types: PhantomData })?;
-    if entries.is_empty() {
-        return Err(D::Error::custom(format_args!("there is no Prometheus endpoint; write {expected}")));
-    }
     let checked = entries.into_iter().map(|(DnsLabel(name), endpoint)| match contradiction(&endpoint) {
         Some(problem) => Err(D::Error::custom(format_args!("{name} {problem}"))),
         None => Ok((name, endpoint)),

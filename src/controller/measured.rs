@@ -5,14 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::policies::InForce;
-use crate::decide::analysis::{Analysis, Assessment, Calm, Seen};
+use crate::decide::analysis::{Analysis, Assessment, Calm, MISSING_LOOKS, Seen};
 use crate::decide::baseline::Baseline;
 use crate::decide::recovery::Recovery;
 use crate::decide::state::{Outcome, Phase, State};
+use crate::measure::direct::choice::MOST_PODS;
 use crate::measure::ledger::{Counting, Entry, Ledger, Terms};
 use crate::measure::look::{Missing, Tally};
 use crate::measure::scrape::{Origin, Scrape, Side};
-use crate::policy::Policy;
+use crate::policy::{EvidenceFrom, Policy};
 use crate::watch::rollout::Rollout;
 
 /// Ledger and evidence of one rollout, from its start or from when its stable pods were put back.
@@ -28,6 +29,8 @@ pub(super) struct Measured {
     whole: Vec<bool>,
     /// The first look of those that burn above the violation now: what detection is timed from.
     burning_since: Option<Timestamp>,
+    troubled: bool,
+    late: Option<Timestamp>,
 }
 
 impl Measured {
@@ -48,6 +51,8 @@ impl Measured {
             recovered: None,
             whole: in_force.indicators.iter().map(|indicator| !indicator.tells_revisions_apart()).collect(),
             burning_since: None,
+            troubled: false,
+            late: None,
         }
     }
 
@@ -71,6 +76,7 @@ impl Measured {
                 self.analysis = None;
             }
             filling = back_fill;
+            self.troubled = !scrape.silent.is_empty() || scrape.objectives.iter().any(Result::is_err);
             let Some(entry) = self.ledger.enter(scrape, ready) else { continue };
             if !back_fill {
                 looks.push(self.age(&entry));
@@ -79,7 +85,10 @@ impl Measured {
                 self.watch_recovery(&entry, state, facts, policy);
             }
             if entry.at > state.evidence_since {
-                self.analysis_mut(policy).observe(&entry.evidence);
+                let silent = self.ledger.silence(MISSING_LOOKS).is_some();
+                let analysis = self.analysis_mut(policy);
+                analysis.observe(&entry.evidence);
+                analysis.note_silence(silent);
                 self.time_violation(entry.at, policy);
             }
         }
@@ -110,7 +119,11 @@ impl Measured {
 
     /// Looks at the restored pods count once all of them are Ready and have a sample of their own.
     fn watch_recovery(&mut self, entry: &Entry, state: &State, facts: &Rollout, policy: &Policy) {
-        let restored = facts.replicas as usize;
+        let read = match policy.evidence {
+            EvidenceFrom::Prometheus => usize::MAX,
+            EvidenceFrom::Pods(_) => MOST_PODS,
+        };
+        let restored = read.min(facts.replicas as usize);
         let all_fresh = facts.complete && self.ledger.fresh_pods(Side::Canary, state.since) >= restored;
         if self.recovery.is_none() && !all_fresh {
             return;
@@ -163,8 +176,24 @@ impl Measured {
         (0..self.terms.objectives.len()).map(|objective| self.ledger.errors_seen(objective)).collect()
     }
 
-    /// Why the last look could not be read, in words.
+    /// Why the last look could not be read, or not for all canary pods, in words.
     pub(super) fn failure(&self) -> Option<String> {
-        (0..self.terms.objectives.len()).find_map(|index| self.ledger.failure(index)).map(ToString::to_string)
+        let failure = (0..self.terms.objectives.len()).find_map(|index| self.ledger.failure(index));
+        failure.map(ToString::to_string).or_else(|| Some(self.ledger.silence(MISSING_LOOKS)?.to_string()))
+    }
+
+    /// Whether pods could not be read at the last look, all of them or some.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.troubled
+    }
+
+    /// From now on what was served before is not known: the pods that are read keep no past.
+    pub(super) fn begins_late(&mut self, now: Timestamp) {
+        self.late = Some(now);
+    }
+
+    /// Since when counters are read, where that is not since the rollout began.
+    pub(super) fn late(&self) -> Option<Timestamp> {
+        self.late
     }
 }

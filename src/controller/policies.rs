@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 
-use crate::config::{OperatorConfig, PodLabels};
+use crate::config::{Endpoint, NotServed, OperatorConfig};
 use crate::measure::budget::Source;
 use crate::measure::reads::Reads;
 use crate::measure::subject::Indicator;
@@ -148,12 +148,18 @@ fn in_force(view: &PolicyView, config: &OperatorConfig, is_ours: bool) -> Result
         Unusable::Malformed(_) => refuse("Malformed", unusable.to_string()),
         Unusable::Invalid(_) => refuse("Invalid", unusable.to_string()),
     })?;
-    let labels = match config.endpoint(&policy.prometheus) {
-        Ok(endpoint) => endpoint.labels(),
-        // Which endpoints another operator has is not known here.
-        Err(_) if !is_ours => PodLabels::default(),
-        Err(error) => return Err(refuse("UnknownPrometheus", error.to_string())),
-    };
+    match config.serves(policy) {
+        // What another operator's configuration has is not known here.
+        Err(_) if !is_ours => {}
+        served => served.map_err(|error| {
+            let reason = match error {
+                NotServed::Endpoint(_) => "UnknownPrometheus",
+                NotServed::PodEvidence => "PodEvidenceOff",
+            };
+            refuse(reason, error.to_string())
+        })?,
+    }
+    let labels = config.endpoint(&policy.prometheus).map(Endpoint::labels).unwrap_or_default();
     let (mut indicators, mut budgets) = (Vec::new(), Vec::new());
     for objective in &policy.objectives {
         let reads = Reads::of(objective, policy, &labels).map_err(|invalid| {

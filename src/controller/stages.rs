@@ -23,7 +23,8 @@ use crate::decide::state::{Outcome, Phase, State};
 use crate::measure::expression::Names;
 use crate::measure::pods::{PodGroup, told_apart};
 use crate::measure::query::Revisions;
-use crate::measure::subject::{Indicator, Subject};
+use crate::measure::subject::{Indicator, ReadFrom, Subject};
+use crate::policy::EvidenceFrom;
 use crate::record::log;
 use crate::record::status::to_the_second;
 use crate::watch::facts;
@@ -140,12 +141,9 @@ impl Context {
         tracked: &mut Tracked,
         policy: &InForce,
     ) -> Result<(), ReconcileError> {
-        let subject = match tracked
-            .state
-            .as_ref()
-            .filter(|state| is_measured(state) && state.newest.template == facts.template)
-        {
-            Some(state) => self.subject(view, facts, state, policy).await?,
+        let is_measured = |state: &&State| is_measured(state) && state.newest.template == facts.template;
+        let subject = match tracked.state.clone().filter(|state| is_measured(&state)) {
+            Some(state) => self.subject(view, facts, &state, tracked, policy).await?,
             None => None,
         };
         let (Some(subject), Some(state)) = (subject, tracked.state.as_ref()) else {
@@ -154,7 +152,12 @@ impl Context {
         };
         let anew = self.sampler.register(subject).is_ok_and(|registered| registered.is_anew());
         if anew || tracked.measured.is_none() {
-            tracked.measured = Some(Measured::new(state, policy));
+            let measured = tracked.measured.insert(Measured::new(state, policy));
+            let now = to_the_second(Timestamp::now());
+            let soon = SignedDuration::try_from(policy.policy.detection.window).unwrap_or(SignedDuration::MAX);
+            if policy.policy.evidence != EvidenceFrom::Prometheus && now.duration_since(state.evidence_since) > soon {
+                measured.begins_late(now);
+            }
         }
         let scrapes = self.sampler.take(key);
         if let Some(measured) = &mut tracked.measured {
@@ -171,11 +174,16 @@ impl Context {
         view: &DeploymentView,
         facts: &Rollout,
         state: &State,
+        tracked: &mut Tracked,
         policy: &InForce,
     ) -> Result<Option<Subject>, ReconcileError> {
         let Some(canary) = &facts.canary else { return Ok(None) };
         let stable = state.stable.as_ref().filter(|stable| stable.template != canary.template);
         let stable = stable.and_then(|stable| facts.others.iter().find(|other| other.template == stable.template));
+        let from = match &policy.policy.evidence {
+            EvidenceFrom::Prometheus => ReadFrom::Prometheus(policy.policy.prometheus.clone()),
+            EvidenceFrom::Pods(pages) => ReadFrom::Pods(self.pods_to_read(view, tracked, canary, stable, pages).await),
+        };
         // Where names do not tell whose a pod is, pods are listed, and listed again with each pass.
         let alike = facts.others.iter().any(|other| !told_apart(&canary.replica_set, &other.replica_set));
         let mut pods = if alike { crate::watch::list_pods(&self.client, view).await? } else { BTreeMap::new() };
@@ -194,7 +202,7 @@ impl Context {
         let revisions = asks_queries.then(|| Arc::new(Revisions { canary: names(canary), stable: stable.map(names) }));
         Ok(Some(Subject {
             key: facts.key.clone(),
-            endpoint: policy.policy.prometheus.clone(),
+            from,
             look_interval: policy.policy.detection.look_interval(),
             objectives: policy.indicators.clone(),
             canary: group(canary),
@@ -205,6 +213,7 @@ impl Context {
     }
 
     pub(super) fn stop_measuring(&self, key: &DeploymentKey, tracked: &mut Tracked) {
+        tracked.reading = None;
         if tracked.measured.take().is_some() {
             self.sampler.remove(key);
         }

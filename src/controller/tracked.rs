@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::measured::Measured;
+use super::reading::Reading;
 use crate::api::status::RolloutStatus;
 use crate::decide::service::Stability;
 use crate::decide::state::State;
@@ -30,6 +31,8 @@ pub(super) struct Tracked {
     pub(super) state: Option<State>,
     /// What the looks have shown, while there are looks.
     pub(super) measured: Option<Measured>,
+    /// Which pods are read, where it is pods that are.
+    pub(super) reading: Option<Reading>,
     /// Whether the new pods stay Ready.
     pub(super) stability: Stability,
     /// The facts, with the `resourceVersion` of the Deployment they were made from.

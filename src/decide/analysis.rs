@@ -1,10 +1,11 @@
 //! All objectives of one rollout: the worst verdict counts.
 
 use super::baseline::Baseline;
-use super::objective::{Finding, Objective, Stretch};
+pub use super::objective::MISSING_LOOKS;
+use super::objective::{Finding, Objective, Stretch, without_evidence};
 pub use super::verdict::{Reason, Verdict};
-use crate::measure::look::Evidence;
-use crate::policy::{Detection, ErrorBudget};
+use crate::measure::look::{Evidence, Missing};
+use crate::policy::{Detection, ErrorBudget, OnMissingEvidence};
 
 /// Whether canary and stable pods were calm lately: what a standstill by `SharedCause` or `CauseUnclear` waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,9 @@ impl Assessment {
 #[derive(Debug, Clone)]
 pub struct Analysis {
     objectives: Vec<Objective>,
+    on_missing_evidence: OnMissingEvidence,
+    /// Some canary pods are Ready and have not been read lately, so nobody knows what they serve.
+    silent: bool,
 }
 
 impl Analysis {
@@ -86,7 +90,14 @@ impl Analysis {
         assert!(!budgets.is_empty(), "a policy has at least one objective");
         let baselines = baselines.into_iter().chain(std::iter::repeat_with(Baseline::unknown));
         let objective = |(&budget, baseline)| Objective::new(detection, budget, baseline, budgets.len());
-        Self { objectives: budgets.iter().zip(baselines).map(objective).collect() }
+        let objectives = budgets.iter().zip(baselines).map(objective).collect();
+        Self { objectives, on_missing_evidence: detection.on_missing_evidence, silent: false }
+    }
+
+    /// Whether some canary pods could not be read in [`MISSING_LOOKS`] looks in a row or more, while others could. What the
+    /// others show counts as ever, but does not speak for all.
+    pub fn note_silence(&mut self, silent: bool) {
+        self.silent = silent;
     }
 
     /// The next look: the evidence on every objective, in the order of the policy.
@@ -107,7 +118,14 @@ impl Analysis {
     /// What the looks so far come to.
     #[must_use]
     pub fn assess(&self) -> Assessment {
-        let findings: Vec<Finding> = self.objectives.iter().map(Objective::finding).collect();
+        let finding = |objective: &Objective| {
+            let mut finding = objective.finding();
+            if self.silent && finding.reason == Reason::NotConvicted {
+                (finding.verdict, finding.reason) = without_evidence(Missing::Silent, self.on_missing_evidence);
+            }
+            finding
+        };
+        let findings: Vec<Finding> = self.objectives.iter().map(finding).collect();
         let weight = |finding: &Finding| finding.numbers.log_evidence.unwrap_or(f64::NEG_INFINITY);
         let mut worst = 0;
         for (i, finding) in findings.iter().enumerate().skip(1) {
@@ -126,7 +144,8 @@ impl Analysis {
     /// Whether the rollout was calm lately, all objectives together.
     #[must_use]
     pub fn calm(&self) -> Calm {
-        if self.objectives.iter().any(Objective::waits_for_evidence) {
+        let is_waited_for = self.silent && self.on_missing_evidence == OnMissingEvidence::Hold;
+        if is_waited_for || self.objectives.iter().any(Objective::waits_for_evidence) {
             return Calm::Unknown;
         }
         let of_one = |objective: &Objective| match objective.stretch() {

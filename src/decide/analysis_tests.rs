@@ -109,3 +109,33 @@ fn blind_is_whoever_saw_nothing_of_an_objective() {
     analysis.observe(&[fine(), Ok(Look::default())]);
     assert!(!analysis.is_blind());
 }
+
+#[test]
+fn a_silent_canary_pod_holds_a_release_that_looks_good_and_hides_nothing_of_one_that_does_not() {
+    let mut analysis = two();
+    for _ in 0..8 {
+        analysis.observe(&[fine(), fine()]);
+    }
+    assert_eq!(analysis.calm(), Calm::Proven);
+    analysis.note_silence(true);
+    let found = analysis.assess();
+    assert_eq!((found.verdict, found.reason), (Verdict::Halt, Reason::EvidenceMissing(Missing::Silent)));
+    assert_eq!(analysis.calm(), Calm::Unknown);
+    for _ in 0..4 {
+        analysis.observe(&[fine(), bad()]);
+    }
+    assert_eq!(analysis.assess().verdict, Verdict::Rollback);
+    analysis.restart();
+    analysis.note_silence(false);
+    assert_eq!(analysis.assess().reason, Reason::NotConvicted);
+}
+
+#[test]
+fn where_the_policy_goes_on_without_evidence_a_silent_pod_is_said_only() {
+    let goes_on = Detection { on_missing_evidence: OnMissingEvidence::Proceed, ..detection() };
+    let mut analysis = Analysis::new(&goes_on, &[budget("99")], vec![]);
+    analysis.observe(&[fine()]);
+    analysis.note_silence(true);
+    let found = analysis.assess();
+    assert_eq!((found.verdict, found.reason), (Verdict::Proceed, Reason::EvidenceMissing(Missing::Silent)));
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::analysis::Assessment;
 use super::objective::{Finding, Numbers, exceeds};
 use super::verdict::Reason;
-use crate::measure::look::Tally;
+use crate::measure::look::{Missing, Tally};
 use crate::policy::{BurnRate, Detection, Rule};
 
 /// The smallest chance that is claimed, as a power of ten.
@@ -77,6 +77,9 @@ pub fn sentence(finding: &Finding, detection: &Detection, objectives: usize, spa
             stable(numbers)
         ),
         Reason::AboveWarning => format!("{}{}", excess(numbers, warning, "the warning ", span), stable(numbers)),
+        Reason::EvidenceMissing(Missing::Silent) => {
+            format!("some canary pods do not say what they serve; the others: {}", seen(numbers, span))
+        }
         Reason::EvidenceMissing(why) => {
             format!("no evidence in the last looks ({why}); before that {}", seen(numbers, span))
         }

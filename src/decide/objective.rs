@@ -15,7 +15,7 @@ const CLEARLY_WORSE: f64 = 3.0;
 const FEWEST_ERRORS: f64 = 3.0;
 
 /// Looks in a row without evidence that are more than a hiccup.
-const MISSING_LOOKS: u32 = 2;
+pub const MISSING_LOOKS: u32 = 2;
 
 /// How many of the last looks that brought a request say whether the stable pods still serve.
 const SERVING_LOOKS: u32 = 2;
@@ -287,11 +287,8 @@ impl Objective {
     }
 
     fn without_suspicion(&self) -> (Verdict, Reason) {
-        match (self.since_start.missing, self.on_missing_evidence) {
-            (Some((why, MISSING_LOOKS..)), OnMissingEvidence::Hold) => (Verdict::Halt, Reason::EvidenceMissing(why)),
-            (Some((why, MISSING_LOOKS..)), OnMissingEvidence::Proceed) => {
-                (Verdict::Proceed, Reason::EvidenceMissing(why))
-            }
+        match self.since_start.missing {
+            Some((why, MISSING_LOOKS..)) => without_evidence(why, self.on_missing_evidence),
             _ => (Verdict::Proceed, Reason::NotConvicted),
         }
     }
@@ -335,6 +332,15 @@ impl Objective {
         let requests: f64 = windows.iter().map(|window| window.canary.requests() + window.stable.requests()).sum();
         Stretch::Calm { proven: requests >= requests_for_proof(self.budget) }
     }
+}
+
+/// What missing evidence leads to where nothing else is suspicious.
+pub(super) const fn without_evidence(why: Missing, on_missing_evidence: OnMissingEvidence) -> (Verdict, Reason) {
+    let verdict = match on_missing_evidence {
+        OnMissingEvidence::Hold => Verdict::Halt,
+        OnMissingEvidence::Proceed => Verdict::Proceed,
+    };
+    (verdict, Reason::EvidenceMissing(why))
 }
 
 /// So many requests without an error say, with a confidence of 95 %, that the error ratio is within the budget (the

@@ -20,7 +20,7 @@ use crate::measure::promql::Selector;
 use crate::measure::reads::Reads;
 use crate::measure::sampler::system_clock;
 use crate::measure::scrape::{Failure, Scrape};
-use crate::measure::subject::{Indicator, Subject};
+use crate::measure::subject::{Indicator, ReadFrom, Subject};
 use crate::policy::{Objective, Policy, humane};
 use crate::watch::rollout::DeploymentKey;
 
@@ -255,7 +255,8 @@ async fn served(
         .map(|target| {
             let subject = Subject {
                 key: DeploymentKey { namespace: policy.key.namespace.clone(), name: target.deployment.clone() },
-                endpoint: policy.prometheus.clone(),
+                // Also for pods that are read themselves: what they keep no past of, Prometheus may.
+                from: ReadFrom::Prometheus(policy.prometheus.clone()),
                 look_interval: policy.detection.look_interval(),
                 objectives: asked.iter().map(|i| reads[*i].indicator.clone()).collect(),
                 // No release is under way.
@@ -317,7 +318,8 @@ async fn budgets(endpoint: &Arc<PrometheusClient>, policy: &Policy, reads: &[Rea
     let objectives = policy.objectives.iter().zip(reads).enumerate();
     let objectives: Vec<_> = objectives.filter(|(_, (_, reads))| selectors(&reads.indicator).is_some()).collect();
     let ask = |(_, (objective, reads)): &(usize, (&Objective, &Reads))| Ask {
-        endpoint: policy.prometheus.clone(),
+        // Also for pods that are read themselves: what they keep no past of, Prometheus may.
+        from: ReadFrom::Prometheus(policy.prometheus.clone()),
         namespace: policy.key.namespace.clone(),
         window: objective.window,
         source: reads.budget.clone(),

@@ -173,6 +173,7 @@ impl Answers {
                 at: Timestamp::from_millisecond(*at).ok()?,
                 origin: *origin,
                 objectives: objectives.collect(),
+                silent: Vec::new(),
             })
         });
         scrapes.collect()
@@ -205,7 +206,7 @@ impl Answers {
                 let Some(taken) = at(taken, point.at) else { continue };
                 let Ok(taken) = Timestamp::from_millisecond(milliseconds(taken)) else { continue };
                 let Some((errors, total)) = counted(indicator, at(errors, point.at), point.value) else { continue };
-                let sample = PodSample { pod: Arc::clone(pod), errors, total, taken };
+                let sample = PodSample { pod: Arc::clone(pod), errors, total, taken, from_zero: true };
                 let samples = by_time.entry(point.at).or_default();
                 match side {
                     Side::Canary => samples.canary.push(sample),

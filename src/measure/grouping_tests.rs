@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::PodLabels;
 use crate::measure::look::Missing;
+use crate::measure::subject::ReadFrom;
 use crate::policy::{HistogramType, Latency};
 use crate::watch::rollout::DeploymentKey;
 
@@ -19,7 +20,7 @@ fn indicator(errors: &str, total: &str) -> Indicator {
 fn subject(namespace: &str, deployment: &str) -> Subject {
     Subject {
         key: DeploymentKey { namespace: namespace.to_owned(), name: deployment.to_owned() },
-        endpoint: "default".to_owned(),
+        from: ReadFrom::Prometheus("default".to_owned()),
         look_interval: Duration::from_secs(10),
         objectives: vec![indicator("requests_total{code=~\"5..\"}", "requests_total")],
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
@@ -130,7 +131,7 @@ fn a_sample_needs_a_total_and_its_time_but_no_errors() {
     let mut canary = samples(&answers[0], &subjects[0]).canary;
     canary.sort_by(|a, b| a.pod.cmp(&b.pod));
     let taken = Timestamp::from_millisecond(4500).unwrap();
-    let sample = |pod: &str, errors| PodSample { pod: pod.into(), errors, total: 10.0, taken };
+    let sample = |pod: &str, errors| PodSample { pod: pod.into(), errors, total: 10.0, taken, from_zero: true };
     assert_eq!(canary, [sample("web-new-bbbbb", Some(1.0)), sample("web-new-ccccc", None)]);
 }
 

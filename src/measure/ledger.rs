@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::look::{Evidence, Look, Missing, Tally};
-use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side, Source};
+use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side, Silent, Source};
 use crate::policy::{Counts, Indicator, Objective};
 
 /// How long to wait for what scrapes bring while the scrape interval is not known yet, at the least. Longer than the scrape
@@ -81,6 +81,15 @@ pub struct Ledger {
     terms: Terms,
     last: Option<Timestamp>,
     objectives: Vec<Book>,
+    silent: HashMap<Arc<str>, Silence>,
+}
+
+/// A Ready canary pod that could not be read at the last look.
+#[derive(Debug, Clone)]
+struct Silence {
+    /// Looks in a row, that one included.
+    looks: u32,
+    failure: Failure,
 }
 
 /// One objective's part of the ledger.
@@ -127,7 +136,7 @@ impl Ledger {
     #[must_use]
     pub fn new(terms: Terms) -> Self {
         let objectives = vec![Book::default(); terms.objectives.len()];
-        Self { terms, last: None, objectives }
+        Self { terms, last: None, objectives, silent: HashMap::new() }
     }
 
     /// Enters a scrape. `ready_canary_pods` is how many are Ready now; it counts only for live scrapes, since of a past moment
@@ -141,6 +150,7 @@ impl Ledger {
         }
         let previous = self.last.replace(scrape.at);
         let ready = scrape.origin == Origin::Live && ready_canary_pods > 0;
+        self.listen(&scrape.silent);
         let books = self.objectives.iter_mut().zip(&self.terms.objectives).zip(&scrape.objectives);
         let enter = |((book, counting), read): ((&mut Book, &Counting), &Result<_, _>)| {
             book.enter(&self.terms, *counting, scrape.at, previous, read, ready)
@@ -154,6 +164,29 @@ impl Ledger {
             return None;
         }
         Some(Entry { at: scrape.at, origin: scrape.origin, evidence })
+    }
+
+    /// Who was silent, and for how long.
+    fn listen(&mut self, silent: &[Silent]) {
+        let before = std::mem::take(&mut self.silent);
+        let canary = silent.iter().filter(|silent| silent.side == Side::Canary);
+        let now = canary.map(|Silent { pod, failure, .. }| {
+            let looks = before.get(pod).map_or(0, |silence| silence.looks).saturating_add(1);
+            (Arc::clone(pod), Silence { looks, failure: failure.clone() })
+        });
+        self.silent = now.collect();
+    }
+
+    /// A Ready canary pod that could not be read in the last `looks` looks or more, while others could: that one which has
+    /// been silent for longest, in words. What such a pod serves counts nowhere.
+    #[must_use]
+    pub fn silence(&self, looks: u32) -> Option<Failure> {
+        let silent = || self.silent.iter().filter(|(_, silence)| silence.looks >= looks);
+        let (pod, silence) = silent().max_by_key(|(pod, silence)| (silence.looks, *pod))?;
+        let (count, Silence { looks, failure }) = (silent().count(), silence);
+        let others = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+        let message = format!("canary pod {pod}{others} could not be read in {looks} looks: {}", failure.message);
+        Some(Failure::new(Missing::Silent, message))
     }
 
     /// What the stable pods served look by look before the rollout began; looks without a request are left out. Empty for an
@@ -249,7 +282,7 @@ impl Book {
             let mut news = false;
             for sample in samples {
                 self.errors_seen |= sample.errors.is_some();
-                let from_zero = counts_from_zero && sample.taken > terms.since;
+                let from_zero = counts_from_zero && sample.from_zero && sample.taken > terms.since;
                 let Some(step) = pods.step(sample, counting, at, source, from_zero) else { continue };
                 news = true;
                 *tally += step.served;

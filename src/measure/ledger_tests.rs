@@ -20,11 +20,11 @@ fn counting(counting: Counting) -> Ledger {
 }
 
 fn pod(name: &str, errors: impl Into<Option<f64>>, total: f64, taken: i64) -> PodSample {
-    PodSample { pod: name.into(), errors: errors.into(), total, taken: second(taken) }
+    PodSample { pod: name.into(), errors: errors.into(), total, taken: second(taken), from_zero: true }
 }
 
 fn scrape(at: i64, read: Result<Samples, Failure>) -> Scrape {
-    Scrape { at: second(at), origin: Origin::Live, objectives: vec![read] }
+    Scrape { at: second(at), origin: Origin::Live, objectives: vec![read], silent: vec![] }
 }
 
 fn both(at: i64, canary: Vec<PodSample>, stable: Vec<PodSample>) -> Scrape {
@@ -331,7 +331,7 @@ fn one_objective_without_evidence_leaves_the_others_alone() {
         Ledger::new(Terms { since: second(SINCE), window, look_interval, objectives: vec![Counting::default(); 2] });
     let good = Samples { canary: vec![pod("new", 1.0, 5.0, 1008)], ..Samples::default() };
     let objectives = vec![Ok(good), Err(Failure::new(Missing::Partial, "a store is down"))];
-    let scrape = Scrape { at: second(1010), origin: Origin::Live, objectives };
+    let scrape = Scrape { at: second(1010), origin: Origin::Live, objectives, silent: vec![] };
     let entry = ledger.enter(&scrape, 2).unwrap();
     assert_eq!(entry.evidence[0].unwrap().canary, served(1.0, 5.0));
     assert_eq!(entry.evidence[1], Err(Missing::Partial));
@@ -485,4 +485,43 @@ fn a_fresh_answer_of_a_query_stands_for_all_pods() {
     assert_eq!(ledger.fresh_pods(Side::Canary, second(1008)), 0);
     let _ = enter(&mut ledger, &at(1020, 1018));
     assert!(ledger.fresh_pods(Side::Canary, second(1008)) >= 40);
+}
+
+#[test]
+fn a_pod_whose_past_is_not_known_has_its_first_sample_as_its_base() {
+    let mut ledger = ledger();
+    let unknown = |total, taken| PodSample { from_zero: false, ..pod("new", 50.0, total, taken) };
+    assert_eq!(
+        ledger.enter(&canary(1010, vec![unknown(1000.0, 1010)]), 1).unwrap().evidence[0].unwrap().canary,
+        served(0.0, 0.0)
+    );
+    let next = ledger.enter(&canary(1020, vec![unknown(1040.0, 1020)]), 1).unwrap();
+    assert_eq!(next.evidence[0].unwrap().canary, served(0.0, 40.0));
+}
+
+#[test]
+fn a_canary_pod_that_is_silent_look_after_look_is_named() {
+    let mut ledger = ledger();
+    let silent =
+        |pod: &str, side| Silent { pod: pod.into(), side, failure: Failure::new(Missing::TimedOut, "too slow") };
+    let mut look = |at, silent: Vec<Silent>| {
+        ledger.enter(&Scrape { silent, ..canary(at, vec![pod("new", 0.0, 5.0, at)]) }, 3);
+        ledger.silence(2).map(|failure| (failure.why, failure.message.to_string()))
+    };
+    assert_eq!(look(1010, vec![silent("odd", Side::Canary), silent("old", Side::Stable)]), None, "once is a hiccup");
+    let words = "canary pod odd could not be read in 2 looks: too slow".to_owned();
+    assert_eq!(
+        look(1020, vec![silent("odd", Side::Canary), silent("old", Side::Stable)]),
+        Some((Missing::Silent, words))
+    );
+    let (_, words) = look(1030, vec![silent("odd", Side::Canary), silent("even", Side::Canary)]).unwrap();
+    assert_eq!(words, "canary pod odd could not be read in 3 looks: too slow");
+    let (_, words) = look(1040, vec![silent("odd", Side::Canary), silent("even", Side::Canary)]).unwrap();
+    assert_eq!(words, "canary pod odd (and 1 more) could not be read in 4 looks: too slow");
+    assert_eq!(
+        look(1050, vec![silent("even", Side::Canary)]).unwrap().1,
+        "canary pod even could not be read in 3 looks: too slow"
+    );
+    assert_eq!(look(1060, vec![]), None);
+    assert_eq!(look(1070, vec![silent("even", Side::Canary)]), None, "it has answered in between");
 }

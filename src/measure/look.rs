@@ -80,11 +80,11 @@ impl std::ops::AddAssign for Look {
 /// Why a look brought no evidence. Nothing is not zero: missing evidence may hold a rollout, it never rolls one back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Missing {
-    /// Prometheus could not be reached.
+    /// Prometheus, or a pod that is read directly, could not be reached.
     Unreachable,
-    /// Prometheus did not answer in time.
+    /// It did not answer in time.
     TimedOut,
-    /// Prometheus answered with an error (4xx, 5xx, a refused query, or something that is not its API).
+    /// It answered with an error (4xx, 5xx, a refused query, or something that is neither its API nor metrics).
     QueryFailed,
     /// Prometheus answered with warnings or with a part of the data only.
     Partial,
@@ -94,11 +94,13 @@ pub enum Missing {
     NoSeries,
     /// The newest sample of the canary pods is too old.
     Stale,
+    /// Canary pods are Ready and cannot be read, while others can.
+    Silent,
 }
 
 impl Missing {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Unreachable,
         Self::TimedOut,
         Self::QueryFailed,
@@ -106,6 +108,7 @@ impl Missing {
         Self::NotANumber,
         Self::NoSeries,
         Self::Stale,
+        Self::Silent,
     ];
 
     /// The reason as people and programs read it: in status, Events, metrics and `evaluate`.
@@ -119,6 +122,7 @@ impl Missing {
             Self::NotANumber => "NotANumber",
             Self::NoSeries => "NoSeries",
             Self::Stale => "Stale",
+            Self::Silent => "Silent",
         }
     }
 }

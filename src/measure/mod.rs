@@ -1,14 +1,16 @@
 //! Prometheus in: raw counters become looks.
 //!
-//! [`sampler`] asks, through a [`client`], what [`promql`] printed for the pods that [`pods`] names; [`ledger`] turns what it
-//! brings into the [`look`]s that the decision is made from. [`past`] reads what was before any rollout. [`reads`] parses what a policy's objectives name.
-//! [`budget`] asks what is left of error budgets. Text and sums are pure; only client and sampler wait.
+//! [`sampler`] asks, through a [`client`], what [`promql`] printed for the pods that [`pods`] names, or reads the pods
+//! themselves ([`direct`]); [`ledger`] turns what it brings into the [`look`]s that the decision is made from. [`past`]
+//! reads what was before any rollout. [`reads`] parses what a policy's objectives name. [`budget`] asks what is left of error
+//! budgets. Text and sums are pure; only client, sampler and what reads pods wait.
 
 mod answer;
 mod bounds;
 pub mod budget;
 mod budget_plan;
 pub mod client;
+pub mod direct;
 pub mod expression;
 mod grouping;
 pub mod histogram;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use promql_parser::label::MatchOp;
+use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{Expr, VectorSelector};
 use promql_parser::util::escape_string;
 
@@ -18,6 +18,8 @@ use crate::config::PodLabels;
 const BOUND: &str = "le";
 /// What the names of a classic histogram's series end in.
 const HISTOGRAM_SERIES: [&str; 3] = ["_bucket", "_count", "_sum"];
+/// The labels that Prometheus gives to all series of a target.
+const OF_TARGETS: [&str; 2] = ["job", "instance"];
 /// The label that holds a metric's own name.
 const NAME: &str = "__name__";
 
@@ -85,6 +87,17 @@ pub enum InvalidSelector {
         /// What was written.
         given: String,
     },
+    /// It selects by a label that only Prometheus gives to series, where pods are read themselves.
+    #[error(
+        "{given:?} needs the label {label}, which Prometheus adds and pods do not expose; with evidence: Pods leave its \
+         matcher out"
+    )]
+    NotExposed {
+        /// The label.
+        label: String,
+        /// What was written.
+        given: String,
+    },
     /// Too long to be meant.
     #[error("the selector has {length} characters; write one of at most 4096")]
     TooLong {
@@ -105,6 +118,8 @@ pub struct Selector {
     metric: Arc<str>,
     /// Each as the parser printed it; sorted and without repetition.
     matchers: Arc<[String]>,
+    /// Those that were written, to be tried on series; what stands for a histogram's bounds is not among them.
+    tests: Arc<[Matcher]>,
     /// By which the endpoint tells pods.
     labels: PodLabels,
     /// The canonical text, which is also what makes two selectors equal.
@@ -150,8 +165,9 @@ impl Selector {
     /// When it is not PromQL, not a bare vector selector (no function, range, `offset`, `@`, operator or aggregation), has no
     /// metric name, or has a matcher on the label of the namespace other than equality with the policy's own.
     pub fn parse(text: &str, namespace: &str, labels: &PodLabels) -> Result<Self, InvalidSelector> {
-        let (metric, matchers, _) = parts(text, namespace, labels)?;
-        Ok(Self::new(&metric, matchers, labels))
+        let (metric, tests, _) = parts(text, namespace, labels)?;
+        let matchers = tests.iter().map(ToString::to_string).collect();
+        Ok(Self::new(&metric, matchers, tests.into(), labels))
     }
 
     /// Reads the selector of a histogram: its own name, and no matcher for the bounds of its buckets.
@@ -166,18 +182,17 @@ impl Selector {
         {
             return Err(InvalidSelector::Suffix { suffix, base: base.to_owned(), given: given() });
         }
-        let is_bound = |matcher: &String| matcher.strip_prefix(BOUND).is_some_and(|op| op.starts_with(['=', '!']));
-        if selector.matchers.iter().any(is_bound) {
+        if selector.tests.iter().any(|test| test.name == BOUND) {
             return Err(InvalidSelector::Bound { given: given() });
         }
         Ok(selector)
     }
 
-    fn new(metric: &str, mut matchers: Vec<String>, labels: &PodLabels) -> Self {
+    fn new(metric: &str, mut matchers: Vec<String>, tests: Arc<[Matcher]>, labels: &PodLabels) -> Self {
         matchers.sort_unstable();
         matchers.dedup();
         let text = print(metric, matchers.iter().map(String::as_str));
-        Self { metric: metric.into(), matchers: matchers.into(), labels: labels.clone(), text: text.into() }
+        Self { metric: metric.into(), matchers: matchers.into(), tests, labels: labels.clone(), text: text.into() }
     }
 
     /// One kind of a classic histogram's series, with a regular expression for the bounds.
@@ -185,7 +200,7 @@ impl Selector {
     pub fn histogram_series(&self, suffix: &str, bounds: Option<&str>) -> Self {
         let bounds = bounds.map(|bounds| pattern(BOUND, bounds));
         let matchers = self.matchers.iter().cloned().chain(bounds).collect();
-        Self::new(&format!("{}{suffix}", self.metric), matchers, &self.labels)
+        Self::new(&format!("{}{suffix}", self.metric), matchers, Arc::clone(&self.tests), &self.labels)
     }
 
     /// The labels by which its endpoint tells pods.
@@ -198,6 +213,23 @@ impl Selector {
     #[must_use]
     pub fn metric(&self) -> &str {
         &self.metric
+    }
+
+    /// Whether a series of the metric is selected, by the values of its labels; empty for one that it does not have.
+    pub fn selects<'a>(&self, label: impl Fn(&str) -> &'a str) -> bool {
+        self.tests.iter().all(|test| test.is_match(label(&test.name)))
+    }
+
+    /// The same, if pods can expose such series: those that it selects need no label that Prometheus adds to every target.
+    ///
+    /// # Errors
+    /// When they need one.
+    pub fn exposed(self) -> Result<Self, InvalidSelector> {
+        let needed = self.tests.iter().find(|test| OF_TARGETS.contains(&test.name.as_str()) && !test.is_match(""));
+        match needed.map(|test| test.name.clone()) {
+            Some(label) => Err(InvalidSelector::NotExposed { label, given: self.text.to_string() }),
+            None => Ok(self),
+        }
     }
 
     /// This selector narrowed to the pods of `targets`: (namespace, pods) pairs. What comes back may hold a pod of one of
@@ -288,7 +320,8 @@ impl Recorded {
     /// # Errors
     /// As of [`Selector::parse`].
     pub fn parse(text: &str, namespace: &str, labels: &PodLabels) -> Result<Self, InvalidSelector> {
-        let (metric, mut matchers, within) = parts(text, namespace, labels)?;
+        let (metric, matchers, within) = parts(text, namespace, labels)?;
+        let mut matchers = matchers.iter().map(ToString::to_string).collect::<Vec<_>>();
         matchers.extend(within.then(|| equality(&labels.namespace, namespace)));
         matchers.sort_unstable();
         matchers.dedup();
@@ -303,7 +336,7 @@ impl Recorded {
 }
 
 /// The metric, the matchers that are not on the namespace, and whether there was one on the namespace.
-fn parts(text: &str, own: &str, labels: &PodLabels) -> Result<(String, Vec<String>, bool), InvalidSelector> {
+fn parts(text: &str, own: &str, labels: &PodLabels) -> Result<(String, Vec<Matcher>, bool), InvalidSelector> {
     if text.len() > MAX_LENGTH {
         return Err(InvalidSelector::TooLong { length: text.len() });
     }
@@ -334,7 +367,7 @@ fn parts(text: &str, own: &str, labels: &PodLabels) -> Result<(String, Vec<Strin
                 let found = "a second name of the metric in the braces";
                 return Err(InvalidSelector::NotBare { found, given: text.to_owned() });
             }
-            _ => matchers.push(matcher.to_string()),
+            _ => matchers.push(matcher),
         }
     }
     Ok((metric, matchers, within))

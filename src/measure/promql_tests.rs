@@ -293,3 +293,13 @@ fn a_recorded_series_is_asked_for_as_it_is_written() {
     assert!(matches!(recorded("sum(x)"), Err(InvalidSelector::NotBare { .. })));
     assert!(recorded("x{a='b'} or vector(1)").is_err());
 }
+
+#[test]
+fn what_only_prometheus_adds_pods_do_not_expose() {
+    let exposed = |text: &str| parse(text).unwrap().exposed().map_err(|error| error.to_string());
+    let error = exposed("requests_total{job=\"checkout\",code=\"500\"}").unwrap_err();
+    assert!(error.contains("needs the label job") && error.contains("leave its matcher out"), "{error}");
+    for text in ["requests_total{job!=\"batch\"}", "requests_total{instance=~\".*\",service=\"a\"}"] {
+        assert!(exposed(text).is_ok(), "{text}");
+    }
+}

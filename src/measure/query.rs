@@ -206,7 +206,7 @@ impl Query {
                     let (pod, errors) = (Arc::clone(labels), found(labels, point.at));
                     let samples = by_time.entry(point.at).or_default();
                     samples.source = source;
-                    let sample = PodSample { pod, errors, total: point.value, taken };
+                    let sample = PodSample { pod, errors, total: point.value, taken, from_zero: true };
                     match side {
                         Side::Canary => samples.canary.push(sample),
                         Side::Stable => samples.stable.push(sample),

@@ -9,7 +9,7 @@ use super::promql::{Recorded, Selector};
 use super::query::{InvalidQuery, Query};
 use super::subject::Indicator;
 use crate::config::PodLabels;
-use crate::policy::{self, BudgetScope, BudgetSource, HistogramType, Objective, Policy};
+use crate::policy::{self, BudgetScope, BudgetSource, EvidenceFrom, HistogramType, Objective, Policy};
 
 /// What one objective reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +40,13 @@ impl Reads {
         let mut invalid = Vec::new();
         let mut note =
             |field, problem: &dyn Display| invalid.push(InvalidField { field, problem: problem.to_string() });
+        let parse = |text: &str| match policy.evidence {
+            EvidenceFrom::Prometheus => Selector::parse(text, namespace, labels),
+            EvidenceFrom::Pods(_) => Selector::parse(text, namespace, labels)?.exposed(),
+        };
         let indicator = match &objective.indicator {
             policy::Indicator::Ratio { errors, total } => {
-                let mut counter = |field, text: &str| {
-                    Selector::parse(text, namespace, labels).map_err(|error| note(field, &error)).ok()
-                };
+                let mut counter = |field, text: &str| parse(text).map_err(|error| note(field, &error)).ok();
                 let both = (counter("indicator.ratio.errors", errors), counter("indicator.ratio.total", total));
                 both.0.zip(both.1).map(|(errors, total)| Indicator::Ratio { errors, total })
             }

@@ -15,8 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::client::{PrometheusClient, Queries};
+use super::direct;
+use super::direct::page::PageReader;
 use super::scrape::{Failure, Origin, Scrape};
-pub use super::subject::{Indicator, Subject};
+pub use super::subject::{Indicator, PodsToRead, ReadFrom, Subject};
 use super::track::{self, Track};
 use crate::config::UnknownEndpoint;
 use crate::watch::rollout::DeploymentKey;
@@ -49,6 +51,7 @@ impl Registered {
 /// reads.
 pub struct Sampler<Q = PrometheusClient> {
     endpoints: BTreeMap<String, Arc<Q>>,
+    pages: Option<Arc<PageReader>>,
     clock: Clock,
     subjects: Mutex<BTreeMap<DeploymentKey, Entry>>,
     beginnings: AtomicU64,
@@ -96,20 +99,35 @@ impl<Q: Queries> Sampler<Q> {
     /// is meant to end in a queue that keeps a key only once.
     #[must_use]
     pub fn new(endpoints: BTreeMap<String, Arc<Q>>, clock: Clock) -> (Arc<Self>, UnboundedReceiver<DeploymentKey>) {
-        let (wake, woken) = unbounded();
-        let (subjects, beginnings, changed) = (Mutex::default(), AtomicU64::new(0), Notify::new());
-        (Arc::new(Self { endpoints, clock, subjects, beginnings, changed, wake }), woken)
+        Self::with_pages(endpoints, None, clock)
     }
 
-    /// Measures a rollout from now on; registering it again as it is changes nothing. When something else than a list of pod
-    /// names is different, measuring starts over and what was not taken yet is dropped.
+    /// The same, which also reads pods themselves, where it is given what reads them.
+    #[must_use]
+    pub fn with_pages(
+        endpoints: BTreeMap<String, Arc<Q>>,
+        pages: Option<Arc<PageReader>>,
+        clock: Clock,
+    ) -> (Arc<Self>, UnboundedReceiver<DeploymentKey>) {
+        let (wake, woken) = unbounded();
+        let (subjects, beginnings, changed) = (Mutex::default(), AtomicU64::new(0), Notify::new());
+        (Arc::new(Self { endpoints, pages, clock, subjects, beginnings, changed, wake }), woken)
+    }
+
+    /// Measures a rollout from now on; registering it again as it is changes nothing. When something else than a list of pods
+    /// is different, measuring starts over and what was not taken yet is dropped.
     ///
     /// # Errors
     /// When there is no endpoint of that name; what was registered before stays.
     pub fn register(&self, subject: Subject) -> Result<Registered, UnknownEndpoint> {
-        if !self.endpoints.contains_key(&subject.endpoint) {
-            let known = self.endpoints.keys().cloned().collect();
-            return Err(UnknownEndpoint { name: subject.endpoint, known });
+        // Pods keep no past that could be read back.
+        let mut progress = Progress::Current;
+        if let ReadFrom::Prometheus(endpoint) = &subject.from {
+            if !self.endpoints.contains_key(endpoint) {
+                let known = self.endpoints.keys().cloned().collect();
+                return Err(UnknownEndpoint { name: endpoint.clone(), known });
+            }
+            progress = Progress::New(0);
         }
         let mut subjects = self.subjects();
         if let Some(entry) = subjects.get_mut(&subject.key)
@@ -122,7 +140,7 @@ impl<Q: Queries> Sampler<Q> {
         }
         let generation = self.beginnings.fetch_add(1, Ordering::Relaxed);
         let key = subject.key.clone();
-        let (subject, progress, inbox) = (Arc::new(subject), Progress::New(0), VecDeque::new());
+        let (subject, inbox) = (Arc::new(subject), VecDeque::new());
         subjects.insert(key, Entry { subject, generation, progress, inbox });
         self.changed.notify_one();
         Ok(Registered::Anew)
@@ -153,10 +171,20 @@ impl<Q: Queries> Sampler<Q> {
         let (mut tracks, mut running) = (JoinSet::new(), HashSet::new());
         loop {
             for track in self.tracks() {
-                if running.insert(track.clone())
-                    && let Some(endpoint) = self.endpoints.get(&track.endpoint)
-                {
-                    tracks.spawn(track::follow(Arc::clone(&self), Arc::clone(endpoint), track));
+                if !running.insert(track.clone()) {
+                    continue;
+                }
+                let endpoint = track.endpoint.as_ref().and_then(|endpoint| self.endpoints.get(endpoint));
+                match (endpoint, &self.pages) {
+                    (Some(endpoint), _) => {
+                        _ = tracks.spawn(track::follow(Arc::clone(&self), Arc::clone(endpoint), track));
+                    }
+                    (None, Some(pages)) => {
+                        _ = tracks.spawn(direct::look::follow(Arc::clone(&self), Arc::clone(pages), track));
+                    }
+                    // Registering refuses an endpoint that is not there, and a policy is not in force that wants pods
+                    // read where that is off.
+                    (None, None) => {}
                 }
             }
             tokio::select! {
@@ -173,6 +201,10 @@ impl<Q: Queries> Sampler<Q> {
 
     pub(super) fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     fn tracks(&self) -> HashSet<Track> {
@@ -254,7 +286,7 @@ impl<Q: Queries> Sampler<Q> {
 /// A look that brought nothing.
 fn missing(due: &Due, at: Timestamp, failure: &Failure) -> Scrape {
     let objectives = vec![Err(failure.clone()); due.subject.objectives.len()];
-    Scrape { at, origin: Origin::Live, objectives }
+    Scrape { at, origin: Origin::Live, objectives, silent: Vec::new() }
 }
 
 /// The clock of the process.

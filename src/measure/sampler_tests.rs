@@ -125,7 +125,7 @@ fn subject(deployment: &str) -> Subject {
     let selector = |text| Selector::parse(text, "shop", &PodLabels::default()).unwrap();
     Subject {
         key: key(deployment),
-        endpoint: "default".to_owned(),
+        from: ReadFrom::Prometheus("default".to_owned()),
         look_interval: Duration::from_secs(10),
         objectives: vec![Indicator::Ratio { errors: selector("requests{code=~\"5..\"}"), total: selector("requests") }],
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
@@ -262,7 +262,7 @@ async fn a_slow_endpoint_times_out_and_delays_no_other() {
     let (slow, quick) = (Fake::new(), Fake::new());
     let (sampler, _woken, _task) = start(&[("default", &quick), ("slow", &slow)]);
     sampler.register(subject("web")).unwrap();
-    sampler.register(Subject { endpoint: "slow".to_owned(), ..subject("api") }).unwrap();
+    sampler.register(Subject { from: ReadFrom::Prometheus("slow".to_owned()), ..subject("api") }).unwrap();
     run_for(11).await;
     assert!(!sampler.take(&key("web")).is_empty() && !sampler.take(&key("api")).is_empty());
     slow.set_delay(Duration::from_secs(3600));
@@ -427,7 +427,8 @@ async fn what_nobody_takes_does_not_grow_for_ever() {
 async fn an_endpoint_that_is_not_configured_is_refused() {
     let fake = Fake::new();
     let (sampler, _woken, _task) = start(&[("default", &fake)]);
-    let error = sampler.register(Subject { endpoint: "eu".to_owned(), ..subject("web") }).unwrap_err();
+    let error =
+        sampler.register(Subject { from: ReadFrom::Prometheus("eu".to_owned()), ..subject("web") }).unwrap_err();
     assert!(error.to_string().contains("\"eu\"") && error.to_string().contains("default"));
     assert_eq!(sampler.registered(), 0);
 }

@@ -16,7 +16,7 @@ pub enum Side {
     Stable,
 }
 
-/// The counters of one pod for one objective, as Prometheus had them at the time of the look; of a query, those of one series.
+/// The counters of one pod for one objective, as they were at the time of the look; of a query, those of one series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodSample {
     /// The pod's name.
@@ -25,8 +25,23 @@ pub struct PodSample {
     pub errors: Option<f64>,
     /// The counter of all requests.
     pub total: f64,
-    /// When Prometheus took the sample of the total: not the time of the look, but at or before it.
+    /// When Prometheus took the sample of the total: not the time of the look, but at or before it. Of a pod that is read
+    /// directly, when that was.
     pub taken: Timestamp,
+    /// What a canary pod counted before its first sample, it counted in this rollout. False for a pod that is read directly
+    /// and served before: how much of its counters is from this rollout is not known.
+    pub from_zero: bool,
+}
+
+/// A pod that is Ready, and that could not be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Silent {
+    /// The pod's name.
+    pub pod: Arc<str>,
+    /// Where it stands.
+    pub side: Side,
+    /// Why.
+    pub failure: Failure,
 }
 
 /// The counters of all pods of one objective that have a series of the total.
@@ -101,4 +116,6 @@ pub struct Scrape {
     pub origin: Origin,
     /// One for each objective, in the policy's order.
     pub objectives: Vec<Result<Samples, Failure>>,
+    /// Pods that are read directly, and could not be. Prometheus does not say such things.
+    pub silent: Vec<Silent>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::direct::target::Target;
 use super::histogram::Histogram;
 use super::pods::PodGroup;
 use super::promql::Selector;
@@ -54,13 +55,33 @@ impl Indicator {
     }
 }
 
+/// Where the counters are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// From the Prometheus endpoint of this name.
+    Prometheus(String),
+    /// From the pods themselves.
+    Pods(PodsToRead),
+}
+
+/// The pods of a rollout that are read directly.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodsToRead {
+    /// Of the new ReplicaSet.
+    pub canary: Vec<Target>,
+    /// Of the one to go back to.
+    pub stable: Vec<Target>,
+    /// Why it is not known which pods there are, when it is not.
+    pub unlisted: Option<Arc<str>>,
+}
+
 /// What to read of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     /// The Deployment that is rolled out.
     pub key: DeploymentKey,
-    /// Name of the Prometheus endpoint.
-    pub endpoint: String,
+    /// Where its counters are.
+    pub from: ReadFrom,
     /// Time between two looks, in whole seconds, at least 1 s. A fraction is cut off, and less is taken for 1 s.
     pub look_interval: Duration,
     /// In the policy's order.
@@ -76,8 +97,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// True when what was read for `earlier` is a part of what is to be read for this one: all is equal but for lists of named
-    /// pods, which change while pods come and go.
+    /// True when what was read for `earlier` is a part of what is to be read for this one: all is equal but for lists of pods,
+    /// which change while pods come and go.
     #[must_use]
     pub fn continues(&self, earlier: &Self) -> bool {
         let same = |one: &PodGroup, other: &PodGroup| {
@@ -87,7 +108,12 @@ impl Subject {
             (Some(one), Some(other)) => same(one, other),
             (one, other) => one == other,
         };
-        let renamed = Self { canary: self.canary.clone(), stable: self.stable.clone(), ..earlier.clone() };
+        let from = match (&self.from, &earlier.from) {
+            (ReadFrom::Pods(_), ReadFrom::Pods(_)) => &self.from,
+            (_, from) => from,
+        };
+        let (canary, stable, from) = (self.canary.clone(), self.stable.clone(), from.clone());
+        let renamed = Self { canary, stable, from, ..earlier.clone() };
         *self == renamed && same(&self.canary, &earlier.canary) && same_stable
     }
 

@@ -14,7 +14,7 @@ use super::look::Missing;
 use super::request::Request;
 use super::sampler::{Due, Progress, Sampler};
 use super::scrape::{Failure, Origin, Scrape};
-use super::subject::Subject;
+use super::subject::{ReadFrom, Subject};
 
 /// How long after its time a look is asked for: samples are scraped up to its very moment and need some time to be stored.
 const STORING: Duration = Duration::from_millis(200);
@@ -38,7 +38,8 @@ const ATTEMPTS_FOR_ALL: u32 = 2;
 /// Rollouts that are looked at together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Track {
-    pub(super) endpoint: String,
+    /// Name of the Prometheus endpoint; `None` where pods are read themselves.
+    pub(super) endpoint: Option<String>,
     /// Whole seconds, as the query API is asked for; in milliseconds, as answers and clocks have them.
     interval_ms: i64,
 }
@@ -46,7 +47,11 @@ pub(super) struct Track {
 impl Track {
     pub(super) fn of(subject: &Subject) -> Self {
         let seconds = i64::try_from(subject.look_interval.as_secs()).unwrap_or(i64::MAX);
-        Self { endpoint: subject.endpoint.clone(), interval_ms: seconds.max(1).saturating_mul(1000) }
+        let endpoint = match &subject.from {
+            ReadFrom::Prometheus(endpoint) => Some(endpoint.clone()),
+            ReadFrom::Pods(_) => None,
+        };
+        Self { endpoint, interval_ms: seconds.max(1).saturating_mul(1000) }
     }
 
     /// The first look after a time, both in milliseconds since the epoch.
@@ -54,12 +59,13 @@ impl Track {
         (after.div_euclid(self.interval_ms) + 1).saturating_mul(self.interval_ms)
     }
 
-    fn interval(&self) -> Duration {
+    pub(super) fn interval(&self) -> Duration {
         Duration::from_millis(self.interval_ms.unsigned_abs())
     }
 
     fn late(&self, message: &str) -> Failure {
-        Failure::new(Missing::TimedOut, format!("Prometheus endpoint {}: {message}", self.endpoint))
+        let endpoint = self.endpoint.as_deref().unwrap_or_default();
+        Failure::new(Missing::TimedOut, format!("Prometheus endpoint {endpoint}: {message}"))
     }
 
     /// The earliest look that a rollout is read back to, when the latest is at `end`.
@@ -80,19 +86,37 @@ impl Track {
     }
 }
 
+/// The times of a track's looks, one after the other.
+pub(super) struct Grid {
+    track: Track,
+    last: Option<i64>,
+}
+
+impl Grid {
+    pub(super) fn of(track: &Track) -> Self {
+        Self { track: track.clone(), last: None }
+    }
+
+    /// Waits for the next look, and for so long after it; its time. One that is over is left out.
+    pub(super) async fn next<Q: Queries>(&mut self, sampler: &Sampler<Q>, after: Duration) -> Timestamp {
+        let after = i64::try_from(after.as_millis()).unwrap_or(0);
+        let now = sampler.now().as_millisecond();
+        let mut at = self.track.next_look(now - after);
+        if self.last == Some(at) {
+            at += self.track.interval_ms;
+        }
+        self.last = Some(at);
+        sleep(Duration::from_millis((at + after - now).unsigned_abs())).await;
+        timestamp(at)
+    }
+}
+
 /// Looks until no rollout is left on the track; then it is given back.
 pub(super) async fn follow<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track: Track) -> Track {
     let mut back_fills = JoinSet::new();
-    let mut last = None;
+    let mut grid = Grid::of(&track);
     loop {
-        let storing = i64::try_from(STORING.as_millis()).unwrap_or(0);
-        let now = sampler.now().as_millisecond();
-        let mut at = track.next_look(now - storing);
-        if last == Some(at) {
-            at += track.interval_ms;
-        }
-        last = Some(at);
-        sleep(Duration::from_millis((at + storing - now).unsigned_abs())).await;
+        let at = grid.next(&sampler, STORING).await.as_millisecond();
         while let Some(ended) = back_fills.try_join_next() {
             // Going on without it would leave its rollouts unmeasured.
             ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));

@@ -60,8 +60,37 @@ pub struct Policy {
     pub detection: Detection,
     /// Whether it acts.
     pub mode: Mode,
+    /// Where the counters of a rollout are read.
+    pub evidence: EvidenceFrom,
     /// Name of an endpoint of the operator's configuration. Whether there is one of that name is not known here.
     pub prometheus: String,
+}
+
+/// `evidence`, and what goes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EvidenceFrom {
+    /// From Prometheus.
+    Prometheus,
+    /// From the pods themselves.
+    Pods(PodPages),
+}
+
+/// `pods`: where pods expose their metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodPages {
+    /// `None`: as the pod says.
+    pub port: Option<Port>,
+    /// Begins with a slash. `None`: as the pod says.
+    pub path: Option<String>,
+}
+
+/// A port of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Port {
+    /// Above 0.
+    Number(u16),
+    /// A container's port of this name.
+    Name(String),
 }
 
 /// One promise about the service.

@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::duration::{days_or_hours, hours_minutes_seconds};
 use super::{
     Approval, BudgetScope, BudgetSource, BurnRate, Canary, CanaryStep, Confidence, Counts, Detection, ErrorBudget,
-    Gate, Indicator, Mode, Monitor, Objective, OnMissingEvidence, OnUnknownBudget, Policy, PolicyKey, Requirement,
-    Rule, Selector, SpentShare, UnitError,
+    EvidenceFrom, Gate, Indicator, Mode, Monitor, Objective, OnMissingEvidence, OnUnknownBudget, PodPages, Policy,
+    PolicyKey, Port, Requirement, Rule, Selector, SpentShare, UnitError,
 };
 use crate::api::policy as wire;
 
@@ -76,6 +77,7 @@ impl Policy {
         let canary = canary(&spec.canary, &mut errors);
         let objectives = objectives(spec, detection.as_ref(), &mut errors);
         latency::warmup_fits(&objectives, monitor.as_ref(), canary.as_ref(), detection.as_ref(), &mut errors);
+        let evidence = evidence(spec, &mut errors);
         if spec.prometheus.is_empty() {
             errors.add("spec.prometheus", "write the name of an endpoint of the operator's configuration");
         }
@@ -107,9 +109,49 @@ impl Policy {
                 wire::Mode::Enforce => Mode::Enforce,
                 wire::Mode::Observe => Mode::Observe,
             },
+            evidence,
             prometheus: spec.prometheus.clone(),
         })
     }
+}
+
+fn evidence(spec: &wire::ErrorBudgetPolicySpec, errors: &mut Errors) -> EvidenceFrom {
+    let pods = match (spec.evidence, &spec.pods) {
+        (wire::EvidenceFrom::Prometheus, None) => return EvidenceFrom::Prometheus,
+        (wire::EvidenceFrom::Prometheus, Some(_)) => {
+            errors
+                .add("spec.pods", "with evidence: Prometheus no pod is read; write evidence: Pods, or leave pods out");
+            return EvidenceFrom::Prometheus;
+        }
+        (wire::EvidenceFrom::Pods, pods) => pods.clone().unwrap_or_default(),
+    };
+    if spec.objectives.iter().any(|objective| objective.indicator.query.is_some()) {
+        errors.add(
+            "spec.evidence",
+            "a query is asked of Prometheus, and with evidence: Pods that is not; write another indicator, or evidence: \
+             Prometheus",
+        );
+    }
+    if spec.objectives.iter().any(|objective| objective.indicator.latency.is_some()) {
+        errors.add(
+            "spec.evidence",
+            "a histogram is read from Prometheus, and with evidence: Pods that is not; write a ratio, or evidence: Prometheus",
+        );
+    }
+    let port = pods.port.and_then(|port| {
+        let port = match port {
+            IntOrString::Int(number) => u16::try_from(number).ok().filter(|port| *port > 0).map(Port::Number),
+            IntOrString::String(name) => Some(name).filter(|name| !name.is_empty()).map(Port::Name),
+        };
+        if port.is_none() {
+            errors.add("spec.pods.port", "write a number from 1 to 65535, or the name of a container's port");
+        }
+        port
+    });
+    if pods.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+        errors.add("spec.pods.path", "write a path that begins with a slash, for example /metrics");
+    }
+    EvidenceFrom::Pods(PodPages { port, path: pods.path })
 }
 
 fn selector(selector: &wire::PolicySelector, errors: &mut Errors) -> Option<Selector> {

@@ -65,6 +65,7 @@ pub struct Metrics {
     evidence_age: Histogram,
     query_duration: Histograms<QueryLabels>,
     query_failures: Family<FailureLabels, Counter>,
+    pod_reads: Family<EvidenceLabel, Counter>,
     reconcile_duration: Histogram,
     reconcile_errors: Family<StageLabel, Counter>,
     events: Family<OutcomeLabel, Counter>,
@@ -91,6 +92,7 @@ impl Metrics {
             evidence_age: Histogram::new(AGE_SECONDS),
             query_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             query_failures: Family::default(),
+            pod_reads: Family::default(),
             reconcile_duration: Histogram::new(REQUEST_SECONDS),
             reconcile_errors: Family::default(),
             events: Family::default(),
@@ -119,6 +121,7 @@ impl Metrics {
         }
         for evidence in MISSING.map(Missing::as_str).into_iter().chain(["Seen"]) {
             drop(self.looks.get_or_create(&EvidenceLabel { evidence }));
+            drop(self.pod_reads.get_or_create(&EvidenceLabel { evidence }));
         }
     }
 
@@ -164,6 +167,7 @@ impl Metrics {
             self.query_duration.clone(),
         );
         ours.register("prometheus_query_failures", "Failed queries to Prometheus", self.query_failures.clone());
+        ours.register("pod_reads", "Pods read themselves: Seen, or why they could not be", self.pod_reads.clone());
         ours.register("reconcile_duration_seconds", "One pass over one Deployment", self.reconcile_duration.clone());
         ours.register("reconcile_errors", "Failed passes, by the stage that failed", self.reconcile_errors.clone());
         ours.register("events", "Events by what became of them", self.events.clone());
@@ -263,6 +267,12 @@ impl Metrics {
             self.query_failures.get_or_create(&labels).inc();
         }
         self.query_duration.get_or_create(&QueryLabels { endpoint, kind }).observe(took.as_secs_f64());
+    }
+
+    /// One pod that was read itself, or why it could not be.
+    pub fn pod_read(&self, outcome: Result<(), Missing>) {
+        let evidence = outcome.err().map_or("Seen", Missing::as_str);
+        self.pod_reads.get_or_create(&EvidenceLabel { evidence }).inc();
     }
 
     /// One pass over one Deployment, and the stage it failed in, if it did.
@@ -443,7 +453,7 @@ mod tests {
             metrics.encode().unwrap()
         };
         let types: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert_eq!(types.len(), 21, "{types:?}");
+        assert_eq!(types.len(), 22, "{types:?}");
         for name in types.iter().filter_map(|line| line.split(' ').next()) {
             assert!(page.contains(&format!("# HELP {name} ")), "{name}");
             assert!(name.starts_with(PREFIX) || name.starts_with("process_"), "{name}");

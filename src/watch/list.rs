@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client};
 
+use super::pod::ServingPod;
+use super::rollout::Revision;
+use super::view::{DeploymentView, ReplicaSetView};
 use crate::api::ErrorBudgetPolicy;
 use crate::policy::PolicyKey;
-
-use super::view::{DeploymentView, ReplicaSetView};
 
 /// How long one request may take. The API server answers in milliseconds; a reconcile must not hang on one that does
 /// not.
@@ -19,6 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pods asked for at once.
 const PAGE: u32 = 500;
+
+/// Of so many pods those are chosen that are read: whole pods are some kilobytes each.
+const SERVING_PODS: u32 = 100;
 
 /// Why something could not be listed. All of it may pass: try again.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,34 @@ pub async fn list_pods(
     }
 }
 
+/// The pods of one of the Deployment's ReplicaSets that serve; of more than a hundred that run, those of the first hundred
+/// by name.
+///
+/// # Errors
+/// When the API server does not answer, refuses, or takes more than 5 s.
+pub async fn list_serving_pods(
+    client: &Client,
+    deployment: &DeploymentView,
+    revision: &Revision,
+) -> Result<Vec<ServingPod>, ListError> {
+    let key = deployment.key();
+    let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
+    let mut request = of(deployment)?.fields("status.phase=Running").limit(SERVING_PODS);
+    // A ReplicaSet is named after its Deployment and the hash that its pods are labelled with.
+    let hash = revision.replica_set.strip_prefix(key.name.as_str()).and_then(|rest| rest.strip_prefix('-'));
+    if let (Some(labels), Some(hash)) = (&mut request.label_selector, hash) {
+        labels.push_str(",pod-template-hash=");
+        labels.push_str(hash);
+    }
+    let page = within_time("pods", deployment, api.list(&request)).await?;
+    Ok(page.items.into_iter().filter(|pod| is_owned(pod, &revision.uid)).filter_map(ServingPod::of).collect())
+}
+
+fn is_owned(pod: &Pod, replica_set_uid: &str) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.uid == replica_set_uid)
+}
+
 /// What keeps a pod from running, in Kubernetes' words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hindrance {
@@ -128,10 +160,7 @@ pub async fn pods_now(
     let api: Api<Pod> = Api::namespaced(client.clone(), &deployment.key().namespace);
     // One page is enough for an example.
     let page = within_time("pods", deployment, api.list(&of(deployment)?.limit(PAGE))).await?;
-    let owned = page.items.iter().filter(|pod| {
-        let owners = pod.metadata.owner_references.iter().flatten();
-        owners.into_iter().any(|owner| owner.controller == Some(true) && owner.uid == replica_set_uid)
-    });
+    let owned = page.items.iter().filter(|pod| is_owned(pod, replica_set_uid));
     let (ready, others): (Vec<_>, Vec<_>) = owned.partition(|pod| is_ready(pod));
     let hindrance = others.into_iter().filter_map(hindrance_of).next();
     Ok(PodsNow { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), hindrance })

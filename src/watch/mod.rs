@@ -6,6 +6,7 @@
 pub mod annotations;
 pub mod facts;
 mod list;
+pub mod pod;
 mod policy_view;
 mod quantity;
 mod reflect;
@@ -19,7 +20,9 @@ use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 
-pub use list::{Hindrance, ListError, PodsNow, list_pods, list_replica_sets, pods_now, policy_exists};
+pub use list::{
+    Hindrance, ListError, PodsNow, list_pods, list_replica_sets, list_serving_pods, pods_now, policy_exists,
+};
 pub use policy_view::{PolicyView, Unusable};
 pub use reflect::Touched;
 pub use scope::Scope;

@@ -49,6 +49,7 @@ mod newer_push;
 mod no_target;
 mod no_traffic;
 mod people_in_charge;
+mod pod_evidence;
 mod policy_deleted;
 mod query;
 mod quick_rollout;

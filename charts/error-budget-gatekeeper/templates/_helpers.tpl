@@ -96,6 +96,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* The operator's configuration file. */}}
 {{- define "gatekeeper.config" -}}
+{{- if not (or .Values.prometheus .Values.podEvidence.enabled) -}}
+{{- fail "prometheus is empty: give the address of your Prometheus, for example --set prometheus.default.url=http://prometheus-server.monitoring.svc, or set podEvidence.enabled=true to read pods themselves" -}}
+{{- end -}}
 {{- range $name, $endpoint := .Values.prometheus -}}
 {{- if not $endpoint.url -}}
 {{- fail (printf "prometheus.%s.url is empty: give the address of your Prometheus, for example --set prometheus.%s.url=http://prometheus-server.monitoring.svc" $name $name) -}}
@@ -103,6 +106,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 prometheus:
   {{- toYaml .Values.prometheus | nindent 2 }}
+{{- if .Values.podEvidence.enabled }}
+podEvidence:
+  {{- toYaml (omit .Values.podEvidence "enabled") | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Annotations of what lives only while the release is being uninstalled; the argument is its place in the order. */}}

@@ -88,6 +88,27 @@ fn a_query_says_what_it_counts() {
 }
 
 #[test]
+fn where_pods_expose_their_metrics_is_taken_with_evidence_of_pods_only() {
+    let evidence =
+        |pods: Value| parsed(|spec| (spec["evidence"], spec["pods"]) = (json!("Pods"), pods)).expect("sound").evidence;
+    let pages = |port, path: Option<&str>| EvidenceFrom::Pods(PodPages { port, path: path.map(ToOwned::to_owned) });
+    assert_eq!(parsed(|_| {}).expect("sound").evidence, EvidenceFrom::Prometheus);
+    assert_eq!(evidence(Value::Null), pages(None, None));
+    assert_eq!(evidence(json!({"port": 9102, "path": "/m"})), pages(Some(Port::Number(9102)), Some("/m")));
+    assert_eq!(evidence(json!({"port": "metrics"})), pages(Some(Port::Name("metrics".to_owned())), None));
+
+    assert_eq!(wrong(|spec| spec["pods"] = json!({})), ["spec.pods"]);
+    let fields = wrong(|spec| (spec["evidence"], spec["pods"]) = (json!("Pods"), json!({"port": 65536, "path": "m"})));
+    assert_eq!(fields, ["spec.pods.port", "spec.pods.path"]);
+    let query = json!({"query": {"errors": "fehler", "total": "alle", "counts": "Cumulative"}});
+    let latency = json!({"latency": {"histogram": "dauer_seconds", "threshold": "250ms"}});
+    for indicator in [query, latency] {
+        let fields = wrong(|spec| (spec["evidence"], spec["objectives"][0]["indicator"]) = (json!("Pods"), indicator));
+        assert_eq!(fields, ["spec.evidence"]);
+    }
+}
+
+#[test]
 fn labels_and_expressions_must_all_match() {
     let policy = parsed(|spec| {
         spec["selector"]["matchExpressions"] = json!([{"key": "tier", "operator": "NotIn", "values": ["batch"]}]);

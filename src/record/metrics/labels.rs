@@ -64,7 +64,7 @@ impl StatusWrite {
 }
 
 /// Every reason why a look may bring nothing.
-pub(super) const MISSING: [Missing; 7] = [
+pub(super) const MISSING: [Missing; 8] = [
     Missing::Unreachable,
     Missing::TimedOut,
     Missing::QueryFailed,
@@ -72,6 +72,7 @@ pub(super) const MISSING: [Missing; 7] = [
     Missing::NotANumber,
     Missing::NoSeries,
     Missing::Stale,
+    Missing::Silent,
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

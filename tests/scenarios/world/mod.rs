@@ -27,7 +27,7 @@ use testbed::traffic::TrafficHandle;
 
 use course::Course;
 pub(crate) use history::{DeploymentView, History, ReplicaSetView};
-use operator::Installation;
+use operator::{Installation, Switches};
 pub(crate) use operator::{Operator, PROGRAM, SHARD};
 pub(crate) use path::Path;
 use platform::{Ground, Platform, shared};
@@ -45,8 +45,7 @@ pub(crate) struct WorldOptions {
     replicas: usize,
     lease: Option<Duration>,
     own_path: bool,
-    admission: bool,
-    shard: Option<String>,
+    switches: Switches,
 }
 
 impl WorldOptions {
@@ -60,8 +59,7 @@ impl WorldOptions {
             replicas: 1,
             lease: None,
             own_path: false,
-            admission: true,
-            shard: None,
+            switches: Switches { admission: true, pod_evidence: false, shard: None },
         }
     }
 
@@ -79,13 +77,19 @@ impl WorldOptions {
 
     /// Without the chart's admission policies, as on a cluster whose API server does not serve them.
     pub(crate) fn without_admission(mut self) -> Self {
-        self.admission = false;
+        self.switches.admission = false;
+        self
+    }
+
+    /// Policies may have pods read themselves.
+    pub(crate) fn reading_pods(mut self) -> Self {
+        self.switches.pod_evidence = true;
         self
     }
 
     /// An operator that enforces only the policies of this shard. [`World::add_shard`] installs others beside it.
     pub(crate) fn shard(mut self, name: &str) -> Self {
-        self.shard = Some(name.to_owned());
+        self.switches.shard = Some(name.to_owned());
         self
     }
 
@@ -134,7 +138,7 @@ pub(crate) struct World {
 impl World {
     /// Brings everything up and waits until the operator is ready.
     pub(crate) async fn start(options: WorldOptions) -> Result<Self> {
-        let WorldOptions { name, own_cluster, own_prometheus, replicas, lease, own_path, admission, shard } = options;
+        let WorldOptions { name, own_cluster, own_prometheus, replicas, lease, own_path, switches } = options;
         let ground =
             if own_cluster { Ground::Own(Box::new(Platform::start().await?)) } else { Ground::Shared(shared()?) };
         let client = ground.client().await?;
@@ -150,17 +154,9 @@ impl World {
         let folder = TempDir::with_prefix("scenario-")?;
         let watched = (!own_cluster).then_some(name.as_str());
         let system = format!("{name}-system");
-        let mut installation = Installation::install(
-            &ground,
-            &client,
-            folder.path(),
-            &system,
-            watched,
-            &proxy.url(),
-            admission,
-            shard.as_deref(),
-        )
-        .await?;
+        let has_admission = switches.admission;
+        let mut installation =
+            Installation::install(&ground, &client, folder.path(), &system, watched, &proxy.url(), switches).await?;
         if let Some(lease) = lease {
             installation.add(&format!("--lease-duration={}s", lease.as_secs()));
         }
@@ -175,7 +171,7 @@ impl World {
             course,
             namespace: name,
             installation,
-            has_admission: admission,
+            has_admission,
             own_prometheus,
             path,
             services: Mutex::default(),
@@ -209,8 +205,7 @@ impl World {
             &system,
             Some(&self.namespace),
             &prometheus,
-            true,
-            Some(name),
+            Switches { admission: true, pod_evidence: false, shard: Some(name.to_owned()) },
         );
         self.operators.push(installation.await?.start(&format!("operator-{name}")).await?);
         Ok(())
@@ -250,6 +245,11 @@ impl World {
     /// The traffic of all scenarios: its methods take the namespace.
     pub(crate) fn traffic(&self) -> TrafficHandle {
         self.ground.traffic.handle()
+    }
+
+    /// The port at which pods can have a page of their own, when their release is [`Release::exposing`] it.
+    pub(crate) fn pod_port(&self) -> u16 {
+        self.ground.traffic.pod_port()
     }
 
     /// Makes all pods of the service, of whatever version, burn this much in addition; `None` ends it.

@@ -25,6 +25,14 @@ pub(crate) const SHARD: &str = "shard";
 const MOST_STARTS: u32 = 5;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What the chart can switch.
+#[derive(Debug, Clone)]
+pub(crate) struct Switches {
+    pub(super) admission: bool,
+    pub(super) pod_evidence: bool,
+    pub(super) shard: Option<String>,
+}
+
 /// An installation of the chart: what its own pods would start the operator with.
 pub(crate) struct Installation {
     arguments: Vec<String>,
@@ -35,7 +43,6 @@ impl Installation {
     /// Installs the chart with the real Helm, without pods of its own, and notes what those would run. `watched` is
     /// the only namespace it may work in; `None`: the whole cluster, and the CRD comes with the chart. A `shard` enforces
     /// the policies with its label only.
-    #[allow(clippy::too_many_arguments, reason = "each is a fact of its own")]
     pub(crate) async fn install(
         ground: &Ground,
         client: &Client,
@@ -43,10 +50,10 @@ impl Installation {
         namespace: &str,
         watched: Option<&str>,
         prometheus: &str,
-        admission: bool,
-        shard: Option<&str>,
+        switches: Switches,
     ) -> Result<Self> {
-        let release = shard.map_or(RELEASE.to_owned(), |shard| format!("{RELEASE}-{shard}"));
+        let Switches { admission, pod_evidence, shard } = switches;
+        let release = shard.as_ref().map_or(RELEASE.to_owned(), |shard| format!("{RELEASE}-{shard}"));
         let policy_selector = shard.map_or(json!({}), |shard| json!({"matchLabels": {SHARD: shard}}));
         let values = json!({
             "prometheus": {"default": {"url": prometheus}},
@@ -55,6 +62,7 @@ impl Installation {
             "crds": {"install": watched.is_none()},
             "log": {"format": "text"},
             "admission": {"hold": admission, "deny": admission, "rights": admission},
+            "podEvidence": {"enabled": pod_evidence},
         });
         let file = folder.join("values.json");
         std::fs::write(&file, values.to_string())?;

@@ -16,6 +16,7 @@ pub(crate) struct Release {
     ready_after: Option<Duration>,
     never_ready: bool,
     waiting: Option<(String, String)>,
+    port: Option<u16>,
     fields: Vec<(String, Value)>,
 }
 
@@ -29,6 +30,7 @@ impl Release {
             ready_after: None,
             never_ready: false,
             waiting: None,
+            port: None,
             fields: Vec::new(),
         }
     }
@@ -75,6 +77,12 @@ impl Release {
         self
     }
 
+    /// Says that its metrics are at this port: at [`super::World::pod_port`] they are, at any other there is nobody.
+    pub(crate) fn exposing(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     /// Sets any other field of the pod template by its path, such as `/spec/containers/0/env`.
     pub(crate) fn with(mut self, path: &str, value: impl Into<Value>) -> Self {
         self.fields.push((path.to_owned(), value.into()));
@@ -89,6 +97,9 @@ impl Release {
         let mut annotations = json!(self.behaviour.to_annotations());
         if let Some(delay) = self.ready_after {
             annotations["testbed/ready-delay"] = json!(format!("{}ms", delay.as_millis()));
+        }
+        if let Some(port) = self.port {
+            annotations["prometheus.io/port"] = json!(port.to_string());
         }
         if self.never_ready {
             annotations["testbed/never-ready"] = json!("true");
