@@ -318,8 +318,7 @@ async fn budgets(endpoint: &Arc<PrometheusClient>, policy: &Policy, reads: &[Rea
     let objectives = policy.objectives.iter().zip(reads).enumerate();
     let objectives: Vec<_> = objectives.filter(|(_, (_, reads))| selectors(&reads.indicator).is_some()).collect();
     let ask = |(_, (objective, reads)): &(usize, (&Objective, &Reads))| Ask {
-        // Also for pods that are read themselves: what they keep no past of, Prometheus may.
-        from: ReadFrom::Prometheus(policy.prometheus.clone()),
+        endpoint: policy.prometheus.clone(),
         namespace: policy.key.namespace.clone(),
         window: objective.window,
         source: reads.budget.clone(),
