@@ -45,7 +45,7 @@ lint-clippy:
 .PHONY: lint-deny
 lint-deny: $(CARGO_DENY)
 	$(CARGO) fetch --locked
-	$(CARGO_DENY) --locked --offline --log-level error check licenses bans sources
+	$(CARGO_DENY) --locked --offline --workspace --log-level error check licenses bans sources
 	@echo "note: known vulnerabilities were not checked: that database is not on a package registry"
 
 .PHONY: lint-shell
