@@ -102,8 +102,9 @@ pub(super) fn spec() -> Value {
 pub(super) fn pods_port() -> Value {
     json!([rule(
         "",
-        "type(self) == int ? self >= 1 && self <= 65535 : \
-         self.size() <= 15 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.matches('^[0-9]+$')",
+        "string(self) == self \
+         ? self.size() <= 15 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.matches('^[0-9]+$') \
+         : self >= 1 && self <= 65535",
         "write a number from 1 to 65535 without quotes, or the name of a container's port, for example metrics",
     )])
 }

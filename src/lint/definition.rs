@@ -22,6 +22,9 @@ impl Problem {
     }
 }
 
+/// What may be written as a whole number or as a text.
+const INT_OR_STRING: &str = "int or string";
+
 /// The definition of an `ErrorBudgetPolicy`.
 pub(super) struct Definition {
     schema: Value,
@@ -103,11 +106,15 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, value: &Value, schema: &Value, path: &str) {
-        let expected = schema["type"].as_str().unwrap_or_default();
+        let expected = match schema["x-kubernetes-int-or-string"].as_bool() {
+            Some(true) => INT_OR_STRING,
+            _ => schema["type"].as_str().unwrap_or_default(),
+        };
         match (expected, value) {
+            (INT_OR_STRING, Value::Number(number)) if number.is_i64() => {}
+            (INT_OR_STRING | "string", Value::String(text)) => self.string(text, schema, path),
             ("object", Value::Object(fields)) => self.object(fields, schema, path),
             ("array", Value::Array(items)) => self.array(items, schema, path),
-            ("string", Value::String(text)) => self.string(text, schema, path),
             ("integer", Value::Number(number)) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
                 self.number(number.as_f64().unwrap_or_default(), schema, path);
             }
@@ -214,6 +221,7 @@ fn wrong_type(expected: &str, value: &Value) -> String {
         ("string", Some(text)) => format!("a text in quotes, for example \"{text}\""),
         ("string", None) => "a text".to_owned(),
         ("integer", _) => "a whole number without quotes, for example 3".to_owned(),
+        (INT_OR_STRING, _) => "a whole number without quotes, or a text".to_owned(),
         ("boolean", _) => "true or false, without quotes".to_owned(),
         ("array", _) => "a list: entries that begin with a dash".to_owned(),
         _ => "an object: fields with values".to_owned(),

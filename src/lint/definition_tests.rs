@@ -42,6 +42,7 @@ fn nothing_stands_in_the_definition_that_is_not_looked_at() {
         "minimum",
         "maximum",
         "maxProperties",
+        "x-kubernetes-int-or-string",
         "x-kubernetes-list-map-keys",
         "x-kubernetes-list-type",
         "x-kubernetes-validations",
@@ -66,6 +67,23 @@ fn every_rule_can_be_asked_here() {
 fn a_rule_blames_the_field_that_the_definition_says() {
     let [said] = policy(|spec| spec["detection"] = json!({"warning": "1.1"})).try_into().expect("one problem");
     assert!(said.starts_with("spec.detection.warning: it is above violation, so it could never halt"), "{said}");
+}
+
+#[test]
+fn a_port_is_a_number_or_a_name() {
+    let said = |port: Value| {
+        policy(|spec| {
+            spec["evidence"] = json!("Pods");
+            spec["pods"] = json!({"port": port});
+        })
+    };
+    assert_eq!((said(json!(8080)), said(json!("metrics"))), (vec![], vec![]));
+    for port in [json!(0), json!("8080"), json!("Metrics")] {
+        let [said] = said(port).try_into().expect("one problem");
+        assert!(said.starts_with("spec.pods.port: write a number from 1 to 65535"), "{said}");
+    }
+    let [said] = said(json!(true)).try_into().expect("one problem");
+    assert!(said.ends_with("write a whole number without quotes, or a text"), "{said}");
 }
 
 #[test]
