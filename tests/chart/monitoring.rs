@@ -1,6 +1,5 @@
 //! The objects for the Prometheus Operator.
 
-use gatekeeper::act::WriteOutcome;
 use gatekeeper::record::metrics::Metrics;
 use promql_parser::parser::{self, Expr, VectorSelector};
 use serde_json::Value;
@@ -61,9 +60,7 @@ fn is_exported(page: &str, selector: &VectorSelector) -> bool {
 
 #[test]
 fn every_series_that_an_alert_asks_for_is_one_that_the_operator_exports() {
-    let metrics = Metrics::new(|| true);
-    metrics.action("roll_back", WriteOutcome::Denied.as_str());
-    let page = metrics.encode().expect("the page");
+    let page = Metrics::new(|| true).encode().expect("the page");
     let objects = rendered(&["monitoring.alerts.enabled=true", "monitoring.alerts.labels.release=tall"]);
     let rule = one(&objects, "PrometheusRule");
     assert_eq!(rule["metadata"]["labels"]["release"], "tall");
