@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Lays the link to a node: its name here, the id of a process in the node's network namespace, the node's address, the
 # addresses of its pods.
 set -eu
