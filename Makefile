@@ -36,9 +36,11 @@ lint: lint-format lint-shell lint-clippy lint-deny lint-chart ## Check format, s
 lint-format:
 	$(CARGO) fmt --all --check
 
+# "All targets" are without those that `cargo test` leaves out unless they are named.
 .PHONY: lint-clippy
 lint-clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --test '*' -- -D warnings
 
 # It looks at the crates of every platform, so those are fetched first. The advisory database is a Git repository outside of every package registry. The check is left out so that
 # lint needs nothing but registries; run `cargo deny check advisories` where the network allows it.

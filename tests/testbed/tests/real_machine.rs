@@ -44,11 +44,15 @@ fn processes_of(machine: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// The values that a kubelet would set for the whole machine.
-fn sysctls() -> Vec<String> {
-    ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys"]
-        .map(|name| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default())
-        .into()
+/// What is to be the same afterwards: the values that a kubelet would set for the whole machine, its network links and
+/// its mounts.
+fn outside() -> Result<Vec<String>> {
+    let sysctls =
+        ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys"]
+            .map(|name| Ok(format!("{name} {}", std::fs::read_to_string(format!("/proc/sys/{name}"))?)));
+    let links = std::fs::read_dir("/sys/class/net")?.map(|link| Ok(link?.path().display().to_string()));
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    sysctls.into_iter().chain(links).chain(mounts.lines().map(|mount| Ok(mount.to_owned()))).collect()
 }
 
 /// `testbed up --real` with a pod that runs. Killed if a test fails half-way.
@@ -56,13 +60,13 @@ struct Up {
     child: Child,
     machine: PathBuf,
     cgroups: Vec<PathBuf>,
-    sysctls: Vec<String>,
+    before: Vec<String>,
 }
 
 impl Up {
     /// Starts it in the mounts of this test, or in a copy of them.
     fn start(own_mounts: bool) -> Result<Self> {
-        let sysctls = sysctls();
+        let before = outside()?;
         let program = env!("CARGO_BIN_EXE_testbed");
         let mut command = Command::new(if own_mounts { "unshare" } else { program });
         if own_mounts {
@@ -83,7 +87,7 @@ impl Up {
                 let join = join.context("`testbed up` did not say how to join")?;
                 let machine = join.split("KUBECONFIG='").nth(1).and_then(|rest| rest.split('\'').next());
                 let machine = machine.and_then(|path| Path::new(path).ancestors().nth(2)).context("no kubeconfig")?;
-                let up = Self { cgroups: cgroups_of(child.id())?, machine: machine.to_owned(), child, sysctls };
+                let up = Self { cgroups: cgroups_of(child.id())?, machine: machine.to_owned(), child, before };
                 up.run_a_pod(&join)?;
                 return Ok(up);
             }
@@ -113,7 +117,8 @@ impl Up {
         until("no process is left", || processes_of(&self.machine).is_empty())?;
         until("no cgroup is left", || !self.cgroups.iter().any(|folder| folder.exists()))?;
         until("the folder is gone", || !self.machine.exists())?;
-        ensure!(sysctls() == self.sysctls, "{:?} were {:?}", sysctls(), self.sysctls);
+        let now = outside()?;
+        ensure!(now == self.before, "the machine is {now:#?} and was {:#?}", self.before);
         Ok(())
     }
 
@@ -138,7 +143,7 @@ fn signal_to(pid: u32, signal: Signal) -> Result<()> {
 
 /// All cgroups of the machine that the process `outer` made, with those of its node and its pods.
 fn cgroups_of(outer: u32) -> Result<Vec<PathBuf>> {
-    let name = format!("testbed-machine-{outer}");
+    let name = format!("testbed-machine-{outer}-");
     let output =
         Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &format!("*/{name}*")]).output()?;
     let found: Vec<PathBuf> = String::from_utf8(output.stdout)?.lines().map(PathBuf::from).collect();
