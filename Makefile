@@ -27,7 +27,7 @@ STATIC_BUILD = CC_$(subst -,_,$(STATIC))="$${CC:-cc}" CARGO_INCREMENTAL=0 CARGO_
 .PHONY: help
 help: ## List the targets
 	@echo "Targets:"
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
 
 .PHONY: lint
 lint: lint-format lint-shell lint-clippy lint-deny lint-chart ## Check format, shell, clippy, licences, banned crates, sources, chart
@@ -68,24 +68,28 @@ $(CARGO_DENY):
 tools: ## Build the control plane, Prometheus and Helm that the tests run on (minutes once, then cached)
 	$(CARGO) run --locked --quiet --package testbed -- build
 
-.PHONY: test
-test: tools ## Run every test, the scenarios on a real control plane among them
-	$(CARGO) test --locked --workspace
-
 # What real nodes and the build of runc need of the machine, by Debian's names.
 PACKAGES := gcc iproute2 libseccomp-dev mount nftables pkg-config util-linux
 
 .PHONY: packages
-packages: ## Install what `make e2e` needs of Debian's packages; says so where it cannot
+packages: ## Install what real nodes need of Debian's packages; says so where it cannot
 	@if dpkg --status $(PACKAGES) >/dev/null 2>&1; then echo "packages: all are installed"; \
 	elif [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 	  echo "packages: only root with apt-get can install them; needed are: $(PACKAGES)"; \
 	elif ! { apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends $(PACKAGES); }; then \
 	  echo "packages: apt-get could not install them; needed are: $(PACKAGES)"; fi
 
-.PHONY: e2e
-e2e: tools ## Run what needs real nodes: root, Linux namespaces, cgroups v1 (skipped with the reason where it cannot)
+.PHONY: test-nodes
+test-nodes: tools ## Test the real nodes: needs root, Linux namespaces and cgroups v1; says why where it cannot
 	$(CARGO) test --locked --package testbed --test real_machine --test real_node
+
+# What runs on them runs after them.
+.PHONY: e2e
+e2e: test-nodes
+
+.PHONY: test
+test: tools ## Run every test, the scenarios on a real control plane among them
+	$(CARGO) test --locked --workspace
 
 .PHONY: image
 image: static-target ## Make the operator's image, without an engine, and the list of what is in it
