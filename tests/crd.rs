@@ -129,6 +129,23 @@ fn refused() -> Vec<Refused> {
             "spec.canary.maximumHold",
             "write a longer one, for example 1h, or a shorter warmup",
         ),
+        (
+            "/spec/monitor",
+            json!({"controlPods": 101}),
+            "spec.monitor.controlPods",
+            "should be less than or equal to 100",
+        ),
+        (
+            "/spec",
+            json!({
+                "selector": {"matchLabels": {"app": "checkout"}},
+                "objectives": [{"name": "errors", "target": "99", "indicator": {"ratio": {"errors": "e", "total": "t"}}}],
+                "monitor": {"controlPods": 2},
+                "detection": {"rule": "Threshold"},
+            }),
+            "spec.monitor.controlPods",
+            "write controlPods: 0, or rule: Sequential",
+        ),
         (ratio, json!({"errors": "e", "total": "e"}), "spec.objectives[0].indicator.ratio", "write narrower errors"),
         (
             "/spec/objectives/0/indicator/query",

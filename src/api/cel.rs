@@ -75,6 +75,12 @@ pub(super) fn spec() -> Value {
              objectives where it is left out); write a longer timeout, for example \"5m\", or a shorter warmup",
         ),
         rule(
+            ".monitor.controlPods",
+            "self.monitor.controlPods == 0 || self.detection.rule == 'Sequential'",
+            "rule Threshold compares the new pods with no others, so none are kept for it; write controlPods: 0, or rule: \
+             Sequential",
+        ),
+        rule(
             ".canary.maximumHold",
             hold,
             "it is not longer than detection.warmup (30s for latency objectives where it is left out), so the canary could \

@@ -7,6 +7,7 @@ use super::error::ReconcileError;
 use super::policies::InForce;
 use super::tracked::Tracked;
 use crate::decide::service::{Awaited, awaited};
+use crate::decide::state::{Control, Phase, State};
 use crate::watch::rollout::{Progress, Rollout};
 use crate::watch::view::DeploymentView;
 use crate::watch::{Hindrance, facts};
@@ -32,7 +33,8 @@ impl Context {
         Ok(facts)
     }
 
-    /// Watch, too: Kubernetes does not time the pods of a held canary, so what keeps them is asked for here.
+    /// Watch, too: Kubernetes does not time the new pods while the rollout is held with our settings, so what keeps them is
+    /// asked for here.
     pub(super) async fn await_canary(
         &self,
         view: &DeploymentView,
@@ -42,10 +44,10 @@ impl Context {
         now: Timestamp,
     ) -> Result<(), ReconcileError> {
         let state = tracked.state.as_ref().filter(|state| state.newest.template == facts.template);
-        let (Some(progress), Some(canary)) = (state.and_then(|state| state.canary), &facts.canary) else {
+        let (Some(began), Some(canary)) = (state.and_then(awaited_since), &facts.canary) else {
             return Ok(());
         };
-        let awaited = awaited(facts, progress.began, &tracked.stability, now);
+        let awaited = awaited(facts, began, &tracked.stability, now);
         let window = SignedDuration::try_from(policy.policy.detection.window).unwrap_or(SignedDuration::MAX);
         if matches!(awaited, Awaited::No) || matches!(awaited, Awaited::For(waited) if waited < window) {
             return Ok(());
@@ -67,12 +69,23 @@ impl Context {
                     Some(Hindrance::Environment(why) | Hindrance::Crash(why)) => format!(": {why}"),
                     None => String::new(),
                 };
-                Progress::DeadlineExceeded(format!("the canary's pods are not Ready after {deadline} s{why}"))
+                let whose = if state.is_some_and(|state| state.canary.is_some()) { "the canary's" } else { "the new" };
+                Progress::DeadlineExceeded(format!("{whose} pods are not Ready after {deadline} s{why}"))
             }
             (_, Some(Hindrance::Environment(why))) => Progress::CannotRun(why),
             (_, Some(Hindrance::Crash(why))) => Progress::Crashing(why),
             (_, None) => return Ok(()),
         };
         Ok(())
+    }
+}
+
+/// Since when the pods of a held rollout are waited for: those of a canary's step, or those that are to be there before it
+/// is monitored beside its control pods. One that is lost later is not the release's fault.
+fn awaited_since(state: &State) -> Option<Timestamp> {
+    match (state.canary, state.control, state.phase) {
+        (Some(canary), ..) => Some(canary.began),
+        (None, Some(Control::Kept { since, .. }), Phase::Promoting | Phase::Halted) => Some(since),
+        _ => None,
     }
 }

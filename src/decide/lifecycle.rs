@@ -13,6 +13,7 @@
 
 mod asks;
 mod canary;
+mod control;
 mod rejected;
 mod rollback;
 mod step;
@@ -147,6 +148,7 @@ pub fn adopted(uid: &str, template: TemplateId, revision: u64, now: Timestamp) -
     State {
         succeeded: vec![newest.template.clone()],
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         heard: None,
@@ -242,6 +244,7 @@ fn begin(previous: Option<&State>, input: &Input<'_>) -> Decision {
     let succeeded = previous.map(|state| state.succeeded.clone()).unwrap_or_default();
     let state = State {
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         heard: None,
@@ -302,6 +305,7 @@ fn reject(previous: &State, input: &Input<'_>) -> Decision {
         monitor_until: None,
         clock_stopped: None,
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         heard: None,
@@ -331,6 +335,7 @@ fn recovering(previous: &State, incident: Incident, input: &Input<'_>) -> Decisi
         clock_stopped: None,
         incident: Some(incident),
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         ..previous.clone()
@@ -394,6 +399,8 @@ fn quiet(state: State, action: Action) -> Decision {
     Decision { state, action, announcements: Vec::new(), restart_evidence: false }
 }
 
+#[cfg(test)]
+mod control_tests;
 #[cfg(test)]
 mod gate_tests;
 #[cfg(test)]

@@ -321,6 +321,8 @@ pub struct Monitor {
     pub timeout: Duration,
     /// False: Halt, and say what a rollback would have done.
     pub auto_rollback: bool,
+    /// So many stable pods are kept beside the new ones meanwhile; 0 keeps none, and completes the rollout first.
+    pub control_pods: u32,
 }
 
 /// `mode`.

@@ -319,7 +319,15 @@ fn monitor(monitor: &wire::Monitor, detection: Option<&Detection>, errors: &mut 
     if detection.is_some_and(|detection| timeout < detection.window) {
         errors.add(FIELD, "it is shorter than detection.window; write at least one detection window");
     }
-    Some(Monitor { timeout, auto_rollback: monitor.auto_rollback })
+    const CONTROL: &str = "spec.monitor.controlPods";
+    let control_pods = u32::try_from(monitor.control_pods).ok().filter(|pods| *pods <= 100);
+    if control_pods.is_none() {
+        errors.add(CONTROL, "write a number of pods from 0 to 100");
+    }
+    if monitor.control_pods > 0 && detection.is_some_and(|detection| detection.rule == Rule::Threshold) {
+        errors.add(CONTROL, "rule Threshold compares with no other pods; write 0, or rule: Sequential");
+    }
+    Some(Monitor { timeout, auto_rollback: monitor.auto_rollback, control_pods: control_pods? })
 }
 
 fn objectives(

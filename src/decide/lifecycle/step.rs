@@ -40,6 +40,7 @@ impl<'a> Step<'a> {
         if self.input.mode == Mode::Observe {
             self.hold_nothing();
         }
+        self.drop_unwanted_control();
         let mark = self.input.facts.canary.as_ref().and_then(|canary| canary.condemned.as_ref());
         match self.decision.state.phase {
             // It was decided, and the process that did so died before the patch.
@@ -94,6 +95,7 @@ impl<'a> Step<'a> {
         }
         self.say(Cause::NotConvicted, note);
         self.decision.state.canary = None;
+        self.decision.state.control = None;
         self.enter(Phase::Promoting);
     }
 
@@ -104,7 +106,7 @@ impl<'a> Step<'a> {
             (Verdict::Proceed, cause, text) => {
                 let paused = if self.input.facts.pause == Pause::User { "paused by its owner; " } else { "" };
                 self.say(cause, format!("{paused}{text}"));
-                self.decision.action = release_if_held(self.input.facts);
+                self.roll_on();
                 if self.input.facts.complete {
                     self.monitor();
                 }
@@ -146,6 +148,7 @@ impl<'a> Step<'a> {
         state.monitor_until = Some(until);
         state.clock_stopped = None;
         self.enter(Phase::Monitoring);
+        self.miss_control();
     }
 
     fn timeout(&self) -> SignedDuration {
@@ -153,15 +156,13 @@ impl<'a> Step<'a> {
     }
 
     fn monitoring(&mut self) {
-        let now = self.input.now;
-        self.decision.action = release_if_held(self.input.facts);
         match self.verdict() {
             (Verdict::Rollback, cause, text) => self.convict(cause, &text),
             (Verdict::Halt, cause, text) => self.stop_clock(cause, text),
             (Verdict::Proceed, cause, text) if self.may_resume() => {
                 self.start_clock();
                 self.say(cause, text);
-                if self.decision.state.monitor_until.is_none_or(|until| now >= until) {
+                if self.is_over() {
                     self.succeed(self.input.judgement.blind);
                 }
             }
@@ -169,10 +170,23 @@ impl<'a> Step<'a> {
         }
         let blind = self.decision.state.phase == Phase::Monitoring
             && self.decision.state.cause == Cause::EvidenceMissing
-            && self.decision.state.clock_stopped.is_some_and(|at| now.duration_since(at) >= self.timeout() * 2);
+            && self
+                .decision
+                .state
+                .clock_stopped
+                .is_some_and(|at| self.input.now.duration_since(at) >= self.timeout() * 2);
         if blind {
             self.succeed(true);
         }
+        if self.decision.state.phase == Phase::Monitoring {
+            self.keep_control();
+        }
+    }
+
+    /// The time of the bake is up.
+    pub(super) fn is_over(&self) -> bool {
+        let state = &self.decision.state;
+        state.clock_stopped.is_none() && state.monitor_until.is_none_or(|until| self.input.now >= until)
     }
 
     fn stop_clock(&mut self, cause: Cause, text: String) {
@@ -206,8 +220,10 @@ impl<'a> Step<'a> {
         } else {
             format!("revision {revision} is stable: {text}")
         };
+        let message = format!("{message}{}", self.end_control());
         let reason = if blind { EventReason::EvidenceMissing } else { EventReason::Promoted };
         self.announce(reason, message.clone());
+        self.decision.action = release_if_held(self.input.facts);
         let state = &mut self.decision.state;
         state.message = message;
         state.stable = Some(state.newest.clone());
@@ -241,7 +257,7 @@ impl<'a> Step<'a> {
             self.resume_canary();
         } else {
             self.enter(Phase::Promoting);
-            self.decision.action = release_if_held(self.input.facts);
+            self.roll_on();
         }
     }
 

@@ -11,7 +11,7 @@ use crate::watch::rollout::{
 
 static OPEN: Gate = Gate::Open(String::new());
 
-const MONITOR: Monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true };
+const MONITOR: Monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true, control_pods: 0 };
 
 pub(in crate::decide) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).expect("in range")
@@ -480,6 +480,7 @@ struct Moment {
     trouble: Option<bool>,
     mode: Mode,
     auto_rollback: bool,
+    control_pods: u32,
     seconds: i64,
 }
 
@@ -495,10 +496,24 @@ fn moments() -> impl Strategy<Value = Vec<Moment>> {
     ];
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Observe)];
     let trouble = prop_oneof![6 => Just(None), 1 => Just(Some(true)), 1 => Just(Some(false))];
-    let moment = (1..4_u8, any::<bool>(), pause, verdict, any::<bool>(), trouble, mode, any::<bool>(), 1..400_i64)
-        .prop_map(|(template, complete, pause, (verdict, cause), calm, trouble, mode, auto_rollback, seconds)| {
-            Moment { template, complete, pause, verdict, cause, calm, trouble, mode, auto_rollback, seconds }
-        });
+    let monitor = (any::<bool>(), 0..3_u32);
+    let moment = (1..4_u8, any::<bool>(), pause, verdict, any::<bool>(), trouble, mode, monitor, 1..400_i64).prop_map(
+        |(template, complete, pause, (verdict, cause), calm, trouble, mode, (auto_rollback, control_pods), seconds)| {
+            Moment {
+                template,
+                complete,
+                pause,
+                verdict,
+                cause,
+                calm,
+                trouble,
+                mode,
+                auto_rollback,
+                control_pods,
+                seconds,
+            }
+        },
+    );
     prop::collection::vec(moment, 1..40)
 }
 
@@ -516,7 +531,7 @@ proptest! {
             facts.pause = moment.pause.clone();
             let judgement = Judgement { calm: moment.calm, calm_is_proven: moment.calm, ..judgement(moment.verdict, moment.cause) };
             let trouble = moment.trouble.map(|late| if late { Trouble::NotReadyInTime("late".into()) } else { Trouble::CannotRun("quota".into()) });
-            let monitor = Monitor { auto_rollback: moment.auto_rollback, ..MONITOR };
+            let monitor = Monitor { auto_rollback: moment.auto_rollback, control_pods: moment.control_pods, ..MONITOR };
             let input = Input { mode: moment.mode, monitor: &monitor, trouble: trouble.as_ref(), ..input(&facts, &judgement, now) };
             let decision = decide(state.as_ref(), &input);
             prop_assert_eq!(&decision, &decide(state.as_ref(), &input), "deterministic");
