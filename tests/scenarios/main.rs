@@ -35,6 +35,7 @@ mod canary;
 mod canary_history;
 mod cannot_run;
 mod command_line;
+mod control_pods;
 mod cycle;
 mod down_phases;
 mod gate;
