@@ -33,6 +33,7 @@ fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
             calm: false,
             calm_is_proven: false,
             blind: true,
+            unread: true,
             seen: Seen::default(),
         };
     };
@@ -52,6 +53,7 @@ fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
         calm: matches!(calm, Calm::Unproven | Calm::Proven),
         calm_is_proven: calm == Calm::Proven,
         blind,
+        unread: false,
         seen: measured.map(Measured::seen).unwrap_or_default(),
     }
 }

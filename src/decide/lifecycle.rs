@@ -56,6 +56,8 @@ pub struct Judgement {
     pub calm_is_proven: bool,
     /// No look since the evidence began brought any evidence.
     pub blind: bool,
+    /// No look was read yet, so that nothing is known of what was served before: after a start of the operator.
+    pub unread: bool,
     /// How much the looks since then have seen.
     pub seen: Seen,
 }

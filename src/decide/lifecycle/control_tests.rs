@@ -448,6 +448,8 @@ fn a_process_that_died_after_the_release_and_before_it_noted_the_success_finds_i
     story.kubernetes.take(&done.action);
     (0..3).for_each(|_| story.kubernetes.sync());
     story.state = noted;
+    let unread = story.decide(&Judgement { unread: true, ..healthy() });
+    assert_eq!((unread.state.phase, &unread.action, reasons(&unread)), (Phase::Monitoring, &Action::None, vec![]));
     let again = story.decide(&healthy());
     assert_eq!((again.state.phase, &again.action), (Phase::Succeeded, &Action::None));
     assert_eq!(reasons(&again), [EventReason::Promoted]);

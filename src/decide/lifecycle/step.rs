@@ -162,7 +162,7 @@ impl<'a> Step<'a> {
             (Verdict::Proceed, cause, text) if self.may_resume() => {
                 self.start_clock();
                 self.say(cause, text);
-                if self.is_over() {
+                if self.is_over() && !self.waits_for_first_look() {
                     self.succeed(self.input.judgement.blind);
                 }
             }
@@ -187,6 +187,12 @@ impl<'a> Step<'a> {
     pub(super) fn is_over(&self) -> bool {
         let state = &self.decision.state;
         state.clock_stopped.is_none() && state.monitor_until.is_none_or(|until| self.input.now >= until)
+    }
+
+    /// What was served while no operator ran is judged before the bake ends, if it can be read in reasonable time.
+    fn waits_for_first_look(&self) -> bool {
+        let until = self.decision.state.monitor_until.unwrap_or(self.input.now);
+        self.input.judgement.unread && self.input.now.duration_since(until) < self.timeout() * 2
     }
 
     fn stop_clock(&mut self, cause: Cause, text: String) {
@@ -276,6 +282,7 @@ impl<'a> Step<'a> {
             Cause::WorseThanStable | Cause::AutoRollbackOff => false,
             Cause::CannotRun | Cause::CanaryUnstable => self.input.trouble.is_none(),
             Cause::BudgetSpent => self.gate_stops().is_none(),
+            Cause::EvidenceMissing | Cause::AboveWarning => judgement.verdict == Verdict::Proceed && !judgement.unread,
             _ => judgement.verdict == Verdict::Proceed,
         }
     }

@@ -68,6 +68,7 @@ fn judgement(verdict: Verdict, cause: Cause) -> Judgement {
         calm: false,
         calm_is_proven: false,
         blind: false,
+        unread: false,
         seen: Seen::default(),
     }
 }
@@ -152,6 +153,20 @@ fn a_healthy_rollout_is_promoted_monitored_and_succeeds_without_any_action() {
     assert_eq!((done.state.phase, &done.action), (Phase::Succeeded, &Action::None));
     assert_eq!(done.state.stable.as_ref().map(|stable| stable.revision), Some(2));
     assert_eq!(reasons(&done), [EventReason::Promoted]);
+}
+
+#[test]
+fn a_bake_whose_time_was_up_while_no_operator_ran_ends_with_the_first_look_and_not_before() {
+    let state = decide(Some(&v2_promoting()), &input(&v2(true), &healthy(), 60)).state;
+    let unread = Judgement { unread: true, blind: true, ..healthy() };
+    let started = decide(Some(&state), &input(&v2(true), &unread, 400));
+    assert_eq!((started.state.phase, started.announcements), (Phase::Monitoring, vec![]));
+    let bad = decide(Some(&started.state), &input(&v2(true), &violating(), 410));
+    assert!(matches!(bad.action, Action::RollBack { .. }), "{:?}", bad.action);
+    let good = decide(Some(&started.state), &input(&v2(true), &healthy(), 410));
+    assert_eq!((good.state.phase, reasons(&good)), (Phase::Succeeded, vec![EventReason::Promoted]));
+    let never = decide(Some(&started.state), &input(&v2(true), &unread, 360 + 600));
+    assert_eq!((never.state.phase, never.state.cause), (Phase::Succeeded, Cause::MonitoredBlind));
 }
 
 #[test]
@@ -318,6 +333,15 @@ fn the_first_fresh_look_ends_a_halt_for_missing_evidence_and_forgets_nothing() {
     let resumed = decide(Some(&halted.state), &input(&v2_held(), &healthy(), 30));
     assert_eq!((resumed.state.phase, resumed.action), (Phase::Promoting, Action::Release));
     assert!(!resumed.restart_evidence);
+}
+
+#[test]
+fn an_operator_that_was_started_again_and_has_not_looked_yet_ends_no_halt_for_missing_evidence() {
+    let halted = decide(Some(&v2_promoting()), &input(&v2(false), &halting(Cause::EvidenceMissing), 20)).state;
+    let unread = Judgement { unread: true, ..judgement(Verdict::Proceed, Cause::NotConvicted) };
+    let started = decide(Some(&halted), &input(&v2_held(), &unread, 30));
+    assert_eq!((started.state.phase, &started.action), (Phase::Halted, &Action::None));
+    assert_eq!(decide(Some(&started.state), &input(&v2_held(), &healthy(), 40)).state.phase, Phase::Promoting);
 }
 
 #[test]
