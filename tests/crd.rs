@@ -445,7 +445,7 @@ async fn shows_defaults(cluster: &Cluster) {
         "rule": "Sequential", "onMissingEvidence": "Hold",
     });
     assert_eq!(spec["detection"], detection);
-    assert_eq!(spec["monitor"], json!({"timeout": "5m", "autoRollback": true}));
+    assert_eq!(spec["monitor"], json!({"timeout": "5m", "autoRollback": true, "controlPods": 0}));
     let validate = json!({"threshold": "0.8", "onUnknownBudget": "Allow", "admission": "Hold"});
     assert_eq!((&spec["validate"], &spec["budget"]), (&validate, &json!({"scope": "PerDeployment"})));
     let canary = json!({"traffic": "10%", "hold": "2m", "minimumRequests": 0, "maximumHold": "1h"});
