@@ -174,6 +174,52 @@ async fn a_newer_template_in_the_bake_starts_over_and_a_deleted_policy_leaves_no
 }
 
 #[tokio::test]
+async fn what_is_applied_and_scaled_in_the_bake_moves_no_control_pod_and_a_person_may_have_it_rolled_back() -> Result<()>
+{
+    let service = service("checkout").replicas(6).applied_server_side();
+    let policy = keeping_two("checkout").monitoring(EVER);
+    let world = governed(WorldOptions::named("control-applied"), service, policy).await?;
+    let v2 = Release::new("v2").burning(0.3);
+    world.release("checkout", v2.clone()).await?;
+    world.reaches("checkout", "Monitoring").await?;
+    for _ in 0..3 {
+        world.apply_server_side(&world.manifest("checkout", &v2)).await?;
+        world.looks_go_by(1).await?;
+    }
+    world.is_observed("checkout").await?;
+    assert_eq!(world.pods("checkout").await?, "v1: 2/2, v2: 5/5");
+    assert_eq!(world.history.fewest_until_released("checkout", "v1"), 2, "{}", world.history);
+    for (replicas, pods) in [("--replicas=10", "v1: 2/2, v2: 9/9"), ("--replicas=4", "v1: 2/2, v2: 3/3")] {
+        world.kubectl(&["scale", "deployment/checkout", replicas]).await?;
+        world.pods_are("checkout", pods).await?;
+    }
+
+    let newest = world.rollout("checkout").await?.newest.unwrap_or_default();
+    let ask = format!("errorbudget.dev/rollback={}", newest.template);
+    world.kubectl(&["annotate", "deployment/checkout", &ask]).await?;
+    world.reaches("checkout", "RolledBack").await?;
+    world.pods_are("checkout", "v1: 4/4, v2: 0/0").await?;
+    let told = world.event("checkout", "RolledBack").await?;
+    assert!(told.len() == 1 && told[0].contains(" asked for the rollback; rolled back revision 2 to 1"), "{told:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn new_pods_that_are_never_ready_on_the_way_are_rolled_back_when_their_owners_deadline_has_passed() -> Result<()>
+{
+    let service = service("checkout").replicas(2).with("progressDeadlineSeconds", 15);
+    let policy = Policy::of("checkout").with("/monitor/controlPods", 1);
+    let world = governed(WorldOptions::named("control-never-ready"), service, policy).await?;
+    world.release("checkout", Release::new("v2").never_ready()).await?;
+    let rolled_back = world.reaches("checkout", "Recovering").await?;
+    let reason = rolled_back.incident.and_then(|incident| incident.reason).unwrap_or_default();
+    assert!(reason.contains("the new pods are not Ready after 15 s"), "{reason}");
+    world.pods_are("checkout", "v1: 2/2, v2: 0/0").await?;
+    assert_eq!(world.history.fewest_until_released("checkout", "v1"), 2, "no stable pod left for them");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_operator_killed_on_the_way_there_and_in_the_bake_goes_on_where_it_was() -> Result<()> {
     let options = WorldOptions::named("control-killed").lease(LEASE);
     let world = governed(options, service("checkout").replicas(6), keeping_two("checkout")).await?;
