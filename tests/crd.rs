@@ -251,6 +251,20 @@ fn refused() -> Vec<Refused> {
             "spec.evidence",
             "write another indicator, or evidence: Prometheus",
         ),
+        (
+            "/spec",
+            json!({
+                "selector": {"matchLabels": {"app": "probe"}},
+                "evidence": "Pods",
+                "objectives": [{
+                    "name": "latency",
+                    "target": "99",
+                    "indicator": {"latency": {"histogram": "h", "threshold": "1s", "type": "Native"}},
+                }],
+            }),
+            "spec.evidence",
+            "write type: Classic, or evidence: Prometheus",
+        ),
         ("/spec/pods", json!({}), "spec.pods", "write evidence: Pods, or leave pods out"),
         ("/spec/pods", json!({"port": 0}), "spec.pods.port", "write a number from 1 to 65535 without quotes"),
         ("/spec/pods", json!({"port": "8080"}), "spec.pods.port", "or the name of a container's port"),

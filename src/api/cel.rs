@@ -92,8 +92,9 @@ pub(super) fn spec() -> Value {
         ),
         rule(
             ".evidence",
-            "self.evidence != 'Pods' || self.objectives.all(o, !has(o.indicator.latency))",
-            "a histogram is read from Prometheus, and with evidence: Pods that is not; write a ratio, or evidence: Prometheus",
+            "self.evidence != 'Pods' || \
+             self.objectives.all(o, !has(o.indicator.latency) || o.indicator.latency.type != 'Native')",
+            "native histograms are not in the text that pods expose; write type: Classic, or evidence: Prometheus",
         ),
     ])
 }

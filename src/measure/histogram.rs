@@ -9,6 +9,9 @@ use super::promql::{InvalidSelector, Selector};
 use crate::config::PodLabels;
 use crate::policy::{Latency, TimeUnit};
 
+/// The label that holds the bound of a classic histogram's bucket.
+pub const BOUND: &str = "le";
+
 /// A histogram and the threshold in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Histogram {
@@ -25,6 +28,14 @@ impl Histogram {
         let selector = Selector::parse_histogram(&latency.histogram, namespace, labels)?;
         let unit = latency.unit.unwrap_or_else(|| unit_of(selector.metric()));
         Ok(Self { selector, threshold: Decimal::of(latency.threshold, unit) })
+    }
+
+    /// The same, if pods can expose such series.
+    ///
+    /// # Errors
+    /// As of [`Selector::exposed`].
+    pub fn exposed(self) -> Result<Self, InvalidSelector> {
+        Ok(Self { selector: self.selector.exposed()?, ..self })
     }
 
     /// The selector as it was written, in its canonical text.
@@ -59,7 +70,7 @@ impl Histogram {
 }
 
 /// The unit that a metric's name says, as Prometheus names them; seconds where it says none.
-fn unit_of(metric: &str) -> TimeUnit {
+pub(crate) fn unit_of(metric: &str) -> TimeUnit {
     let is = |word: &str| metric.split(['_', ':']).any(|part| part == word);
     if is("milliseconds") || is("ms") || is("millis") { TimeUnit::Milliseconds } else { TimeUnit::Seconds }
 }

@@ -132,10 +132,11 @@ fn evidence(spec: &wire::ErrorBudgetPolicySpec, errors: &mut Errors) -> Evidence
              Prometheus",
         );
     }
-    if spec.objectives.iter().any(|objective| objective.indicator.latency.is_some()) {
+    let is_native = |latency: &wire::Latency| latency.kind == wire::HistogramType::Native;
+    if spec.objectives.iter().any(|objective| objective.indicator.latency.as_ref().is_some_and(is_native)) {
         errors.add(
             "spec.evidence",
-            "a histogram is read from Prometheus, and with evidence: Pods that is not; write a ratio, or evidence: Prometheus",
+            "native histograms are not in the text that pods expose; write type: Classic, or evidence: Prometheus",
         );
     }
     let port = pods.port.and_then(|port| {
