@@ -10,6 +10,7 @@ mod bounds;
 pub mod budget;
 mod budget_plan;
 pub mod client;
+pub(crate) mod counter;
 pub mod direct;
 pub mod expression;
 mod grouping;
