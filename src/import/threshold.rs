@@ -1,11 +1,12 @@
 //! A `thresholdMetric`, where it is one of requests: a histogram of durations and what its value may be.
 
+use std::time::Duration;
+
 use promql_parser::parser::{self, Expr};
 use serde_json::{Value, json};
 
 use crate::measure::counter::Counter;
-use crate::measure::histogram::unit_of;
-use crate::policy::TimeUnit;
+use crate::measure::histogram::{BOUND, duration, unit_of};
 
 /// What a policy says in place of a threshold of a histogram.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub(super) fn read(query: &str, objective: &Value) -> Result<Threshold, String> 
             histogram.selector()
         ));
     }
-    if histogram.has("le") {
+    if histogram.has(BOUND) {
         return Err(format!("{query:?} has a matcher for le, which value stands for; leave it out"));
     }
     match objective["op"].as_str() {
@@ -54,7 +55,7 @@ pub(super) fn read(query: &str, objective: &Value) -> Result<Threshold, String> 
     let threshold = duration(value, unit_of(histogram.metric())).ok_or_else(|| {
         format!("its value is {value}; write one that is a duration of 1us to 1h in whole microseconds")
     })?;
-    let mut latency = json!({"histogram": histogram.selector(), "threshold": threshold});
+    let mut latency = json!({"histogram": histogram.selector(), "threshold": written(threshold)});
     if !is_classic {
         latency["type"] = json!("Native");
     }
@@ -77,25 +78,16 @@ fn quantile(tree: Expr) -> (Option<f64>, Expr) {
 }
 
 /// As a policy writes it: `250ms`, `1s500ms`.
-fn duration(value: f64, unit: TimeUnit) -> Option<String> {
-    let microseconds = value
-        * match unit {
-            TimeUnit::Seconds => 1e6,
-            TimeUnit::Milliseconds => 1e3,
-        };
-    let whole = microseconds.round();
-    if (microseconds - whole).abs() > whole * 1e-9 || !(1.0..=3.6e9).contains(&whole) {
-        return None;
-    }
-    let (mut rest, mut text) = (whole as u64, String::new());
+fn written(threshold: Duration) -> String {
+    let mut text = String::new();
+    let mut rest = threshold.as_micros();
     for (unit, long) in [("s", 1_000_000), ("ms", 1_000), ("us", 1)] {
-        let many = rest / long;
-        if many > 0 {
-            text += &format!("{many}{unit}");
+        if rest >= long {
+            text += &format!("{}{unit}", rest / long);
         }
         rest %= long;
     }
-    Some(text)
+    text
 }
 
 #[cfg(test)]
