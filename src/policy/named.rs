@@ -129,3 +129,7 @@ impl Policy {
         if errors.0.is_empty() { Ok(policy) } else { Err(errors.0) }
     }
 }
+
+#[cfg(test)]
+#[path = "named_tests.rs"]
+mod tests;
