@@ -1,5 +1,7 @@
 //! Objectives that other tools keep: a policy names an SLO of Sloth or of Pyrra, and says nothing of it itself.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use serde_json::json;
 
@@ -92,6 +94,25 @@ async fn under_an_slo_of_pyrra_a_slow_release_is_rolled_back() -> Result<()> {
     world.pods_are("checkout", "v1: 10/10, v2: 0/0").await?;
     let violation = world.event("checkout", "BudgetViolation").await?;
     assert!(violation[0].contains(" exceeds 1.0x") && violation[0].contains("; stable pods 0.0"), "{violation:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_that_is_restarted_reads_the_slo_again_and_goes_on() -> Result<()> {
+    let world = world("slo-restarted").await?;
+    world.prometheus().load_rules("sloth", &rules("sloth")?).await?;
+    let policy = of_sloth().with("/canary/hold", "60s");
+    world.governed(Service::new("checkout"), Release::new("v1").burning(0.3), policy).await?;
+
+    world.release("checkout", Release::new("v2").turning_bad(Duration::from_secs(20), 100.0)).await?;
+    world.reaches("checkout", "Canary").await?;
+    world.operator().process.kill()?;
+    world.operator().process.start()?;
+    let rolled_back = world.reaches("checkout", "RolledBack").await?;
+    assert_eq!(rolled_back.reason.as_deref(), Some("Violation"));
+    world.pods_are("checkout", "v1: 10/10, v2: 0/0").await?;
+    assert_eq!(world.events("checkout", "EvidenceMissing").await?, [""; 0], "what is going to be asked is not missing");
+    assert_eq!(world.history.rollbacks("checkout"), 1);
     Ok(())
 }
 
