@@ -10,12 +10,12 @@ use crate::decide::state::Cause;
 use crate::measure::look::Tally;
 use crate::policy::{BurnRate, OnMissingEvidence, Policy, humane};
 
-/// What the looks at a rollout come to. `unbounded` is why a histogram of the policy cannot be read, which looks cannot tell
+/// What the looks at a rollout come to. `unreadable` is why an objective of the policy cannot be read, which looks cannot tell
 /// from a service that nobody asks for anything: it is missing evidence, whatever the other objectives say in its favour.
-pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy, unbounded: Option<String>) -> Judgement {
+pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy, unreadable: Option<String>) -> Judgement {
     let judged = of_looks(measured, policy);
     let holds = policy.detection.on_missing_evidence == OnMissingEvidence::Hold;
-    match unbounded {
+    match unreadable {
         Some(text) if holds && judged.verdict == Verdict::Proceed => {
             Judgement { verdict: Verdict::Halt, cause: Cause::EvidenceMissing, text, calm: false, ..judged }
         }

@@ -99,10 +99,11 @@ impl Context {
         self.await_canary(view, &mut facts, tracked, &policy, now).await?;
 
         self.measure(key, view, &facts, tracked, &policy).await?;
-        let unbounded = self.keeper.bounds_problem(&policy.policy.key, policy.policy.generation);
-        let judgement = judgement(tracked.measured.as_ref(), &policy.policy, unbounded);
+        let lacking = policy.why_lacking().map(|why| why.message.clone());
+        let unbounded = || self.keeper.bounds_problem(&policy.policy.key, policy.policy.generation);
+        let judgement = judgement(tracked.measured.as_ref(), &policy.policy, lacking.or_else(unbounded));
 
-        let gate = self.gate_of(&policy.policy, key);
+        let gate = self.gate_of(&policy, key);
         let trouble = tracked.stability.trouble(&facts, now);
         let input = Input {
             policy: &policy.policy.key.name,
@@ -143,7 +144,8 @@ impl Context {
         policy: &InForce,
     ) -> Result<(), ReconcileError> {
         let is_measured = |state: &&State| is_measured(state) && state.newest.template == facts.template;
-        let subject = match tracked.state.clone().filter(|state| is_measured(&state)) {
+        let known = tracked.state.clone().filter(|_| policy.lacking.is_none());
+        let subject = match known.filter(|state| is_measured(&state)) {
             Some(state) => self.subject(view, facts, &state, tracked, policy).await?,
             None => None,
         };

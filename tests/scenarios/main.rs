@@ -59,6 +59,7 @@ mod reactive;
 mod rejected;
 mod scaling;
 mod shards;
+mod slos;
 mod story;
 mod threshold;
 mod two_policies;

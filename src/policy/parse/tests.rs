@@ -101,11 +101,15 @@ fn where_pods_expose_their_metrics_is_taken_with_evidence_of_pods_only() {
     let fields = wrong(|spec| (spec["evidence"], spec["pods"]) = (json!("Pods"), json!({"port": 65536, "path": "m"})));
     assert_eq!(fields, ["spec.pods.port", "spec.pods.path"]);
     let query = json!({"query": {"errors": "fehler", "total": "alle", "counts": "Cumulative"}});
-    let latency = json!({"latency": {"histogram": "dauer_seconds", "threshold": "250ms"}});
-    for indicator in [query, latency] {
+    let latency = |kind: &str| json!({"latency": {"histogram": "dauer_seconds", "threshold": "1s", "type": kind}});
+    for indicator in [query, latency("Native")] {
         let fields = wrong(|spec| (spec["evidence"], spec["objectives"][0]["indicator"]) = (json!("Pods"), indicator));
         assert_eq!(fields, ["spec.evidence"]);
     }
+    let classic = parsed(|spec| {
+        (spec["evidence"], spec["objectives"][0]["indicator"]) = (json!("Pods"), latency("Classic"));
+    });
+    assert!(matches!(classic.expect("it is sound").objectives[0].indicator, Indicator::Latency(_)));
 }
 
 #[test]
