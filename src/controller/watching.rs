@@ -44,6 +44,14 @@ impl Context {
         now: Timestamp,
     ) -> Result<(), ReconcileError> {
         let state = tracked.state.as_ref().filter(|state| state.newest.template == facts.template);
+        if let (Progress::DeadlineExceeded(_), Some(state)) = (&facts.progress, state)
+            && is_said_of_before(view, state)
+        {
+            facts.progress = match awaited(facts, state.since, &tracked.stability, now) {
+                Awaited::Overdue(deadline) if !view.spec.paused => overdue("the new", deadline, ""),
+                _ => Progress::Going,
+            };
+        }
         let (Some(began), Some(canary)) = (state.and_then(awaited_since), &facts.canary) else {
             return Ok(());
         };
@@ -70,7 +78,7 @@ impl Context {
                     None => String::new(),
                 };
                 let whose = if state.is_some_and(|state| state.canary.is_some()) { "the canary's" } else { "the new" };
-                Progress::DeadlineExceeded(format!("{whose} pods are not Ready after {deadline} s{why}"))
+                overdue(whose, deadline, &why)
             }
             (_, Some(Hindrance::Environment(why))) => Progress::CannotRun(why),
             (_, Some(Hindrance::Crash(why))) => Progress::Crashing(why),
@@ -88,4 +96,15 @@ fn awaited_since(state: &State) -> Option<Timestamp> {
         (None, Some(Control::Kept { since, .. }), Phase::Promoting | Phase::Halted) => Some(since),
         _ => None,
     }
+}
+
+fn overdue(whose: &str, deadline: u32, why: &str) -> Progress {
+    Progress::DeadlineExceeded(format!("{whose} pods are not Ready after {deadline} s{why}"))
+}
+
+/// Whether Kubernetes gave up waiting before the rollout came to where it is now. It says so until a pod makes progress, also
+/// while the Deployment is paused and after that, when what kept the pods has passed.
+fn is_said_of_before(view: &DeploymentView, state: &State) -> bool {
+    let said = view.status.progressing.as_ref().and_then(|condition| condition.last_update_time);
+    view.spec.paused || said.is_none_or(|at| at <= state.since)
 }
