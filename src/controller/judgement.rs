@@ -19,7 +19,9 @@ pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy, unreadable
         Some(text) if holds && judged.verdict == Verdict::Proceed => {
             Judgement { verdict: Verdict::Halt, cause: Cause::EvidenceMissing, text, calm: false, ..judged }
         }
-        _ => judged,
+        // There is nothing to be read, so that no first look is to be waited for.
+        Some(_) => Judgement { unread: false, ..judged },
+        None => judged,
     }
 }
 

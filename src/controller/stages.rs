@@ -18,6 +18,7 @@ use super::tracked::Tracked;
 use crate::act::apply::Condemnation;
 use crate::act::{ActError, Applied, WriteOutcome};
 use crate::decide::action::Action;
+use crate::decide::announcement::{Announcement, EventReason};
 use crate::decide::lifecycle::{self, Decision, Input};
 use crate::decide::state::{Outcome, Phase, State};
 use crate::measure::expression::Names;
@@ -243,16 +244,28 @@ impl Context {
             }
             // Decided is decided: it is tried again until the facts say otherwise, as they do in a conflict.
             (Action::RollBack { .. }, Err(error)) if !error.is_conflict() => {
+                self.tell_refused(policy, input, &error);
                 self.commit(key, tracked, policy, input, decision);
                 return Err(error.into());
             }
             (_, Ok(())) => {}
             // Not done, so not so: read and decide again.
-            (_, Err(error)) => return Err(error.into()),
+            (_, Err(error)) => {
+                self.tell_refused(policy, input, &error);
+                return Err(error.into());
+            }
         }
         let after = (decision.state.phase, decision.state.started);
         self.commit(key, tracked, policy, input, decision);
         Ok(before != Some(after))
+    }
+
+    /// A change that is refused will be refused again until a person changes something else, so a person is told.
+    fn tell_refused(&self, policy: &InForce, input: &Input<'_>, error: &ActError) {
+        if let ActError::Denied { source, .. } = error {
+            let note = format!("{error}: {source}");
+            self.announce(input.facts, policy, &[Announcement::new(EventReason::ActionFailed, note)]);
+        }
     }
 
     /// Act: at most one change of the Deployment.
@@ -281,6 +294,8 @@ impl Context {
                     return Ok(());
                 };
                 self.counted(Change::Pardon, self.applier.pardon(facts, canary)).await?;
+                // It is the ReplicaSet that has changed, of which the Deployment does not tell.
+                tracked.facts = None;
                 return Ok(());
             }
             Action::RollBack { to_replica_set, why } => {

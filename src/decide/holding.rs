@@ -141,7 +141,7 @@ pub fn is_near_control(facts: &Rollout, stable: &Revision, kept: u32) -> bool {
     let all: u32 = canary.desired + facts.others.iter().map(|other| other.desired).sum::<u32>();
     // In the middle of one of its steps, or with pods of a third revision, its next step is not known.
     let is_between_steps = all >= facts.replicas && all == canary.desired + stable.desired;
-    is_between_steps && stable.desired > 0 && are_enough_with(facts, canary.desired, kept)
+    is_between_steps && stable.desired > 0 && will_spare(facts, kept)
 }
 
 /// Whether so many new pods are Ready that of the stable ones no more than `kept` are needed, as the owner sees it.
@@ -149,6 +149,12 @@ pub fn is_near_control(facts: &Rollout, stable: &Revision, kept: u32) -> bool {
 pub fn can_spare(facts: &Rollout, kept: u32) -> bool {
     let ready = facts.canary.as_ref().map_or(0, |canary| canary.ready.min(canary.desired));
     are_enough_with(facts, ready, kept)
+}
+
+/// Whether so many new pods are there, Ready or not, that of the stable ones no more than `kept` will be needed.
+#[must_use]
+pub fn will_spare(facts: &Rollout, kept: u32) -> bool {
+    are_enough_with(facts, facts.canary.as_ref().map_or(0, |canary| canary.desired), kept)
 }
 
 fn are_enough_with(facts: &Rollout, new_pods: u32, stable_pods: u32) -> bool {
@@ -188,8 +194,7 @@ pub fn with_control(facts: &Rollout, stable: &Revision, kept: u32, surplus: Surp
     if is_resized(facts, &sizes) {
         return latched(facts, room, hold);
     }
-    let is_scaled = surplus == Surplus::GoesAtOnce || !are_enough_with(facts, has, kept);
-    if stable.desired < kept || has > new_pods || (stable.desired > kept && is_scaled) {
+    if stable.desired < kept || has > new_pods || (stable.desired > kept && surplus == Surplus::GoesAtOnce) {
         return resized(facts, sizes, room, hold);
     }
     if stable.desired == kept {

@@ -371,9 +371,10 @@ fn landed_rollback(state: &State, input: &Input<'_>) -> Option<Incident> {
     }))
 }
 
+/// A restart that failed is no word against the template that was restarted: that one has succeeded.
 fn is_condemned(state: &State, facts: &Rollout) -> bool {
     facts.canary.as_ref().is_some_and(|canary| canary.condemned.is_some())
-        || state.condemned.contains(&facts.template_without_restart)
+        || (state.condemned.contains(&facts.template_without_restart) && !state.succeeded.contains(&facts.template))
 }
 
 /// It was rolled out while no operator looked, and longer ago than it would have been monitored.
@@ -411,3 +412,5 @@ mod let_go_tests;
 mod rollback_tests;
 #[cfg(test)]
 pub(super) mod tests;
+#[cfg(test)]
+mod traps_tests;

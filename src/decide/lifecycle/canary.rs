@@ -99,6 +99,10 @@ impl<'a> Step<'a> {
         if self.input.now < after(step.hold) {
             return Some(format!("held until {:.0}", after(step.hold)));
         }
+        if self.input.judgement.unread {
+            // What was served while no operator ran is looked at first, however long ago the hold was over.
+            return Some("waiting for the first look".to_owned());
+        }
         if self.input.now >= after(canary.maximum_hold.max(step.hold)) {
             return None;
         }

@@ -53,6 +53,11 @@ impl<'a> Step<'a> {
         if !is_due || facts.strategy == Strategy::Recreate || facts.pause == Pause::User {
             return;
         }
+        if self.keeps_control() && stable.desired > pods && !holding::will_spare(facts, pods) {
+            // More pods are wanted than when it was held: Kubernetes adds them first, within its owner's limits.
+            self.decision.state.control = None;
+            return;
+        }
         match self.keep(stable, pods) {
             Next::Wait => {
                 let text =

@@ -484,6 +484,28 @@ fn replicas_that_move_in_the_bake_leave_the_pods_that_stayed_as_many() {
     }
 }
 
+#[test]
+fn of_replicas_that_grow_before_the_bake_kubernetes_adds_pods_before_a_stable_one_goes() {
+    let mut kubernetes = Kubernetes::rolling(10, Amount::Percent(25), Amount::Percent(25));
+    let (_, missing) = kubernetes.room();
+    kubernetes.replicas = 10;
+    let mut story = Story::begin(kubernetes, 2);
+    story.settle(&healthy());
+    while story.state.control.is_none() {
+        story.ready(1);
+    }
+    story.kubernetes.replicas = 20;
+    for _ in 0..60 {
+        story.ready(1);
+        let Kubernetes { stable, new, .. } = &story.kubernetes;
+        assert!(stable.ready + new.ready + missing >= 10, "{stable:?} {new:?}");
+        if story.state.phase == Phase::Monitoring {
+            break;
+        }
+    }
+    assert_eq!((story.state.phase, story.pods().0), (Phase::Monitoring, 2));
+}
+
 fn amount() -> impl Strategy<Value = Amount> {
     prop_oneof![(0..6_u32).prop_map(Amount::Pods), (0..=100_u32).prop_map(Amount::Percent)]
 }

@@ -281,21 +281,16 @@ impl<'a> Step<'a> {
             }
             Cause::WorseThanStable | Cause::AutoRollbackOff => false,
             Cause::CannotRun | Cause::CanaryUnstable => self.input.trouble.is_none(),
-            Cause::BudgetSpent => self.gate_stops().is_none(),
+            Cause::BudgetSpent => self.gate_stops().or_else(|| self.gate_is_not_asked()).is_none(),
             Cause::EvidenceMissing | Cause::AboveWarning => judgement.verdict == Verdict::Proceed && !judgement.unread,
             _ => judgement.verdict == Verdict::Proceed,
         }
     }
 
     pub(super) fn resume(&mut self) {
-        let forget = matches!(
-            self.decision.state.cause,
-            Cause::SharedCause
-                | Cause::CauseUnclear
-                | Cause::NoRollbackTarget
-                | Cause::CannotRun
-                | Cause::CanaryUnstable
-        );
+        // Pods that fall back again and again would have what they served in between forgotten each time.
+        let forget =
+            matches!(self.decision.state.cause, Cause::SharedCause | Cause::CauseUnclear | Cause::NoRollbackTarget);
         let note = format!("goes on after {}: {}", self.decision.state.cause.as_str(), self.input.judgement.text);
         self.announce(EventReason::Resumed, note.clone());
         if forget {
@@ -341,9 +336,12 @@ impl<'a> Step<'a> {
     }
 
     /// Whether a pause is ours to make, and would keep anything from happening: `Recreate` has taken the old pods away
-    /// before the first new one is there, so that a pause could only prolong the outage.
+    /// before the first new one is there, so that a pause could only prolong the outage. What goes back to a revision that
+    /// succeeded is never held: the pods that it goes away from would serve on.
     pub(super) fn may_hold(&self) -> bool {
+        let state = &self.decision.state;
         self.input.mode == Mode::Enforce
+            && !state.succeeded.contains(&state.newest.template)
             && self.input.facts.pause != Pause::User
             && self.input.facts.strategy == Strategy::RollingUpdate
     }
