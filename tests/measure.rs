@@ -178,6 +178,7 @@ fn subject(namespace: &str, canary: PodGroup, objectives: Vec<Indicator>) -> Sub
         objectives,
         canary,
         stable: None,
+        pods: 0,
         revisions: None,
         since: Timestamp::now(),
     }
@@ -342,6 +343,35 @@ async fn every_selector_is_accepted_as_it_is_printed() -> anyhow::Result<()> {
         let found = samples.canary.iter().map(|sample| (sample.errors, sample.total)).collect::<Vec<_>>();
         assert_eq!(found, [(Some(ABSURD), 2.0 * ABSURD); 2], "{errors}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn thousands_of_rollouts_are_one_question_each_that_prometheus_answers() -> anyhow::Result<()> {
+    let zoo = Zoo::start().await?;
+    let prometheus = prometheus_of(&zoo).await?;
+    zoo.imitate(&BTreeSet::from(["animal-4000-of-the-zoo-7d9fc8b6d4-bcdfg".to_owned()]))?;
+    let scraped = async || Ok((prometheus.query("http_requests_total").await?.len() == 2).then_some(()));
+    eventually(scraped).await?;
+    let proxy = FaultProxy::start(prometheus.url()).await?;
+    let rollout = |number: usize| -> anyhow::Result<Subject> {
+        let of = |hash: &str| PodGroup::of_replica_set(&format!("animal-{number}-of-the-zoo-{hash}"));
+        let objectives = vec![indicator(r#"http_requests_total{code=~"5.."}"#, "http_requests_total")?];
+        let one = Subject { stable: Some(of("5b8c6f9d7b")), ..subject("zoo", of("7d9fc8b6d4"), objectives) };
+        Ok(Subject { key: DeploymentKey { namespace: "zoo".to_owned(), name: format!("animal-{number}") }, ..one })
+    };
+    let subjects = (1..=7000).map(rollout).collect::<anyhow::Result<Vec<_>>>()?;
+    let reading = Reading::start(&proxy.url(), &subjects)?;
+
+    let scrapes = reading.take(&subjects[3999], 2).await?;
+    assert_eq!(samples(scrapes.last().context("no look")?)?.len(), 1);
+    let longest = proxy.queries().iter().map(String::len).max().unwrap_or_default();
+    assert!((480_000..=512 << 10).contains(&longest), "{longest} bytes");
+    let mut looks = BTreeMap::<String, usize>::new();
+    let requests = proxy.requests();
+    let live = requests.iter().filter_map(|request| request.parameter("time"));
+    live.for_each(|time| *looks.entry(time.to_owned()).or_default() += 1);
+    assert!(looks.values().all(|queries| *queries <= 3), "{looks:?}");
     Ok(())
 }
 

@@ -87,6 +87,8 @@ fn values_that_cannot_be_meant_are_refused() {
         ("concurrency: many", "from 1 to 256"),
         ("maxResponseBytes: 32MB", "like 32Mi"),
         ("maxResponseBytes: 1", "out of range"),
+        ("maxQueryBytes: 9Mi", "like 512Ki"),
+        ("maxQueryBytes: 1Ki", "out of range"),
         ("headers: {Authorization: x}", "basicAuth"),
         ("headers: {'a b': x}", "is no name of a header"),
         ("headers: {a: \"x\\ny\"}", "cannot be sent"),

@@ -21,7 +21,7 @@ use crate::policy::{EvidenceFrom, Policy};
 
 pub use labels::PodLabels;
 pub use secret::{SecretError, SecretFile};
-use values::{bytes, concurrency, duration, endpoints, headers, label, url};
+use values::{bytes, concurrency, duration, endpoints, headers, label, query_bytes, url};
 
 /// Why the operator cannot start with its configuration. The message names the file and the place in it, and says what to
 /// write instead.
@@ -149,6 +149,9 @@ pub struct Endpoint {
     /// How large an answer may be, after which it is cut off and counts as failed. 64Ki to 1Gi.
     #[serde(default = "default_max_response_bytes", deserialize_with = "bytes")]
     pub max_response_bytes: usize,
+    /// How long a query for many rollouts may grow before it is cut in two. 4Ki to 8Mi; Prometheus itself takes 10 MiB.
+    #[serde(default = "default_max_query_bytes", deserialize_with = "query_bytes")]
+    pub max_query_bytes: usize,
     /// The label in which its series name their pod, for example `kubernetes_pod_name`.
     #[serde(default = "default_pod_label", deserialize_with = "label")]
     pub pod_label: Arc<str>,
@@ -181,6 +184,12 @@ const fn default_concurrency() -> usize {
 
 const fn default_max_response_bytes() -> usize {
     32 << 20
+}
+
+/// Some 8,000 rollouts with names of thirty characters. What stands before servers often takes bodies of 1 MiB,
+/// in which this has room, encoded.
+const fn default_max_query_bytes() -> usize {
+    512 << 10
 }
 
 fn default_pod_label() -> Arc<str> {

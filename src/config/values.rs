@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,17 +76,23 @@ pub(super) fn concurrency<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D
 }
 
 pub(super) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    from.deserialize_any(Written { expected: "a size from 64Ki to 1Gi, like 32Mi", parse: parse_bytes })
+    let parse = |text: &str| parse_bytes(text, (64 << 10)..=(1 << 30));
+    from.deserialize_any(Written { expected: "a size from 64Ki to 1Gi, like 32Mi", parse })
 }
 
-fn parse_bytes(text: &str) -> Result<usize, String> {
+pub(super) fn query_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    let parse = |text: &str| parse_bytes(text, (4 << 10)..=(8 << 20));
+    from.deserialize_any(Written { expected: "a size from 4Ki to 8Mi, like 512Ki", parse })
+}
+
+fn parse_bytes(text: &str, allowed: RangeInclusive<usize>) -> Result<usize, String> {
     let units = [("Ki", 1_usize << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)];
     let (digits, unit) =
         units.into_iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, unit))).unwrap_or((text, 1));
     let digits = Some(digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     let size = digits.and_then(|digits| digits.parse::<usize>().ok()?.checked_mul(unit));
     let size = size.ok_or_else(|| format!("{text:?} is no size"))?;
-    ((64 << 10)..=(1 << 30)).contains(&size).then_some(size).ok_or_else(|| format!("{text} is out of range"))
+    allowed.contains(&size).then_some(size).ok_or_else(|| format!("{text} is out of range"))
 }
 
 pub(super) fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {

@@ -211,6 +211,7 @@ impl Context {
             objectives: policy.indicators.clone(),
             canary: group(canary),
             stable: stable.map(group),
+            pods: [Some(canary), stable].into_iter().flatten().map(Revision::most_pods).sum(),
             revisions,
             since: state.started,
         }))

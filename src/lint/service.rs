@@ -262,6 +262,7 @@ async fn served(
                 // No release is under way.
                 canary: PodGroup::Names(BTreeSet::new()),
                 stable: Some(PodGroup::of_replica_set(&target.replica_set)),
+                pods: u32::try_from(target.pods).unwrap_or(u32::MAX),
                 revisions: None,
                 since: now,
             };

@@ -11,8 +11,9 @@ use super::promql::{Recorded, Selector};
 use super::query::Query;
 use super::subject::Indicator;
 
-/// How many Deployments one query asks for at most, as for looks.
-const DEPLOYMENTS_A_QUERY: usize = super::grouping::ROLLOUTS_A_QUERY;
+/// How many Deployments one query asks for at most. Each has all the samples of a window that may be weeks long, so that these
+/// queries are bounded by what they touch long before they are by their length.
+const DEPLOYMENTS_A_QUERY: usize = 100;
 
 /// The same of expressions, which are longer.
 const EXPRESSIONS_A_QUERY: usize = 10;

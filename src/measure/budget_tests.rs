@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::answer::Point;
+use super::super::client::Limits;
 use super::super::promql::Selector;
 use super::*;
 use crate::config::PodLabels;
@@ -22,6 +23,10 @@ struct Fake {
 impl Queries for Fake {
     fn timeout(&self) -> Duration {
         Duration::from_secs(5)
+    }
+
+    fn limits(&self) -> Limits {
+        panic!("budgets have bounds of their own")
     }
 
     async fn instant(&self, query: &str, _: Timestamp) -> Result<Vec<Series>, Failure> {

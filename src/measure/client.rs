@@ -22,6 +22,13 @@ use crate::config::{Endpoint, PodLabels, SecretError};
 /// Queries longer than this are sent in the body: not every proxy takes long addresses.
 const LONGEST_IN_ADDRESS: usize = 1500;
 
+/// The shortest query that a server in its default settings is known to refuse for its length (VictoriaMetrics).
+const REFUSED_SOMEWHERE: usize = 16 << 10;
+
+/// What one series of an answer takes at most, of a query at one time: two names of 63 characters, the names of their labels, a
+/// number, and the JSON around them.
+const SERIES_BYTES: usize = 256;
+
 /// How long credentials are used before their files are read again.
 const REREAD_AFTER: Duration = Duration::from_secs(60);
 
@@ -69,6 +76,15 @@ pub trait QueryObserver: Send + Sync {
     fn queried(&self, endpoint: &str, kind: QueryKind, took: Duration, outcome: Result<(), Missing>);
 }
 
+/// How large a query may grow that is made for many rollouts. One that asks for a single rollout may be larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of its text.
+    pub query_bytes: usize,
+    /// Of its answer.
+    pub series: usize,
+}
+
 /// Nobody listens.
 impl QueryObserver for () {
     fn queried(&self, _: &str, _: QueryKind, _: Duration, _: Result<(), Missing>) {}
@@ -78,6 +94,9 @@ impl QueryObserver for () {
 pub trait Queries: Send + Sync + 'static {
     /// How long one query may take, after which it has failed.
     fn timeout(&self) -> Duration;
+
+    /// How large a query for many rollouts may be, and its answer.
+    fn limits(&self) -> Limits;
 
     /// The value of an expression at a time, to the second.
     ///
@@ -191,6 +210,14 @@ impl PrometheusClient {
         Ok((status.as_u16(), self.body(response).await?))
     }
 
+    /// The series in the answer to this query.
+    fn series(&self, query: &str, status: u16, body: &[u8]) -> Result<Vec<Series>, Failure> {
+        answer::read(status, body, &self.labels).map_err(|failure| match (400..500).contains(&status) {
+            true if query.len() > REFUSED_SOMEWHERE => too_long_perhaps(&failure, query.len()),
+            _ => failure,
+        })
+    }
+
     /// The body, as long as it is within bounds.
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
         let limit = self.endpoint.max_response_bytes;
@@ -216,8 +243,13 @@ impl Queries for PrometheusClient {
         self.endpoint.timeout
     }
 
+    fn limits(&self) -> Limits {
+        let Endpoint { max_query_bytes, max_response_bytes, .. } = self.endpoint;
+        Limits { query_bytes: max_query_bytes, series: max_response_bytes / SERIES_BYTES }
+    }
+
     async fn instant(&self, query: &str, at: Timestamp) -> Result<Vec<Series>, Failure> {
-        let read = |status, body: &[u8]| answer::read(status, body, &self.labels);
+        let read = |status, body: &[u8]| self.series(query, status, body);
         self.ask(Question::Instant { query, at: at.as_second() }, read).await
     }
 
@@ -229,7 +261,7 @@ impl Queries for PrometheusClient {
         step: Duration,
     ) -> Result<Vec<Series>, Failure> {
         let step = Duration::from_secs(step.as_secs()).as_secs_f64();
-        let read = |status, body: &[u8]| answer::read(status, body, &self.labels);
+        let read = |status, body: &[u8]| self.series(query, status, body);
         self.ask(Question::Range { query, start: start.as_second(), end: end.as_second(), step }, read).await
     }
 }
@@ -374,6 +406,14 @@ fn unsent(error: &Error) -> Failure {
 fn unanswered(error: &reqwest::Error) -> Failure {
     let why = if error.is_timeout() { Missing::TimedOut } else { Missing::Unreachable };
     Failure::new(why, chain(error))
+}
+
+/// A server that refuses a long query may do so for its length, and few say what to do about it.
+fn too_long_perhaps(failure: &Failure, bytes: usize) -> Failure {
+    let Failure { why, message } = failure;
+    let message =
+        format!("{message}; the query has {bytes} bytes: if the server takes less, write that as the endpoint's maxQueryBytes");
+    Failure::new(*why, message)
 }
 
 /// An error with its causes, and without the address, which may hold the query.

@@ -140,6 +140,26 @@ async fn faults_are_told_apart_and_name_the_endpoint() {
 }
 
 #[tokio::test]
+async fn a_long_query_that_is_refused_says_what_to_do_if_it_is_too_long() {
+    let refused = r#"{"status":"error","errorType":"bad_data","error":"too long query"}"#;
+    let server = answering(ResponseTemplate::new(422).set_body_string(refused)).await;
+    let client = client(&server.uri(), "");
+    let asked = async |bytes: usize| client.instant(&"x".repeat(bytes), Timestamp::UNIX_EPOCH).await.unwrap_err();
+    let long = asked(20_000).await.message;
+    assert!(long.contains("too long query; the query has 20000 bytes: if the server takes less, write that"), "{long}");
+    let short = asked(200).await.message;
+    assert!(short.ends_with("too long query"), "{short}");
+}
+
+#[tokio::test]
+async fn what_one_query_may_ask_for_follows_from_the_endpoints_sizes() {
+    let limits = |fields| client("http://localhost", fields).limits();
+    assert_eq!(limits(""), Limits { query_bytes: 524_288, series: 131_072 });
+    let small = limits("maxQueryBytes: 16Ki, maxResponseBytes: 64Ki");
+    assert_eq!(small, Limits { query_bytes: 16_384, series: 256 });
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_or_hangs_up_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,21 +1,22 @@
 //! One query for many rollouts, and its answer back to each of them. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::answer::{Point, Series, milliseconds};
+use super::client::Limits;
 use super::histogram::Histogram;
 use super::pods::{PodGroup, PodPrefix};
-use super::promql::Selector;
+use super::promql::{Selector, alternative_bytes};
 use super::query::{Answer, Query};
 use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side};
 use super::subject::{Indicator, Subject};
 
-/// How many rollouts one query asks for at most: their pods' prefixes, of up to 58 characters on either side, stay far below
-/// what servers and proxies take in a body.
-pub(super) const ROLLOUTS_A_QUERY: usize = 100;
+/// What a selector has in a query beside its own text and the names it is narrowed to, at most: labels, operators, the
+/// characters that end a pod's name, and its share of the functions around it.
+const SYNTAX_BYTES: usize = 512;
 
 /// What is the same for all rollouts that one query can ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +51,16 @@ impl Question {
             }
             Indicator::Query(_) => Vec::new(),
         }
+    }
+
+    /// How long its query is at most before any pod is named, and how often each name stands in it.
+    fn size(&self) -> (usize, usize) {
+        let (selector, times) = match self {
+            Self::Count(selector) | Self::Taken(selector) | Self::Observed(selector) => (selector, 1),
+            Self::Slow(histogram) => (histogram.selector(), 4),
+            Self::Fast(histogram) => (histogram.selector(), 1),
+        };
+        (times * (selector.as_str().len() + SYNTAX_BYTES), times)
     }
 
     /// The query that answers it for these targets; `None` when there is no pod to ask for.
@@ -94,9 +105,9 @@ pub(super) struct Batch {
     pub(super) query: Option<String>,
 }
 
-/// The queries that answer all questions of these rollouts, each question once, for up to 100 rollouts that are neighbours
-/// in the list.
-pub(super) fn plan(subjects: &[Arc<Subject>]) -> Vec<Batch> {
+/// The queries that answer all questions of these rollouts: one for each question, however many rollouts ask it, or several
+/// where one would go beyond the limits.
+pub(super) fn plan(subjects: &[Arc<Subject>], limits: Limits) -> Vec<Batch> {
     let mut asked_by = BTreeMap::<Question, Vec<usize>>::new();
     for (i, subject) in subjects.iter().enumerate() {
         for question in subject.objectives.iter().flat_map(Question::of) {
@@ -107,8 +118,8 @@ pub(super) fn plan(subjects: &[Arc<Subject>]) -> Vec<Batch> {
         }
     }
     let batches = asked_by.into_iter().flat_map(|(question, askers)| {
-        let chunks = askers.chunks(ROLLOUTS_A_QUERY).map(<[usize]>::to_vec).collect::<Vec<_>>();
-        chunks.into_iter().map(move |askers| (question.clone(), askers))
+        let parts = within(limits, &question, &askers, subjects);
+        parts.into_iter().map(move |askers| (question.clone(), askers))
     });
     let batches = batches.map(|(question, askers)| {
         let targets = askers
@@ -119,6 +130,44 @@ pub(super) fn plan(subjects: &[Arc<Subject>]) -> Vec<Batch> {
         Batch { question, subjects: askers, query }
     });
     batches.collect()
+}
+
+/// Cuts the list of those who ask a question, so that neither its query nor the answer goes beyond the limits. Whoever is
+/// beyond them alone is asked for alone.
+fn within(limits: Limits, question: &Question, askers: &[usize], subjects: &[Arc<Subject>]) -> Vec<Vec<usize>> {
+    let (empty, times) = question.size();
+    let mut parts = Vec::new();
+    let (mut part, mut namespaces, mut names, mut series) = (Vec::new(), HashSet::new(), 0, 0);
+    for i in askers {
+        let Some(subject) = subjects.get(*i) else { continue };
+        let namespace = subject.key.namespace.as_str();
+        let (pods, own_series) = (subject.groups().map(names_bytes).sum::<usize>(), subject.pods as usize);
+        let own_names = |namespaces: &HashSet<&str>| match namespaces.contains(namespace) {
+            true => pods,
+            false => pods + alternative_bytes(namespace),
+        };
+        let bytes = empty + times * (names + own_names(&namespaces));
+        if !part.is_empty() && (bytes > limits.query_bytes || series + own_series > limits.series) {
+            parts.push(std::mem::take(&mut part));
+            (namespaces, names, series) = (HashSet::new(), 0, 0);
+        }
+        names += own_names(&namespaces);
+        series += own_series;
+        namespaces.insert(namespace);
+        part.push(*i);
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// How much of a query it takes to name these pods.
+fn names_bytes(group: &PodGroup) -> usize {
+    match group {
+        PodGroup::Prefix(prefix) => alternative_bytes(prefix.as_str()),
+        PodGroup::Names(names) => names.iter().map(|name| alternative_bytes(name)).sum(),
+    }
 }
 
 /// The points of one rollout's pods, by pod.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::PodLabels;
 use crate::measure::look::Missing;
@@ -25,6 +27,7 @@ fn subject(namespace: &str, deployment: &str) -> Subject {
         objectives: vec![indicator("requests_total{code=~\"5..\"}", "requests_total")],
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
+        pods: 20,
         revisions: None,
         since: Timestamp::from_second(1000).unwrap(),
     }
@@ -42,7 +45,7 @@ fn all_answered(
     taken: Vec<Series>,
 ) -> Vec<Answers> {
     let mut answers = vec![Answers::default(); subjects.len()];
-    for batch in plan(subjects) {
+    for batch in plan(subjects, AMPLE) {
         let series = match &batch.question {
             Question::Taken(_) => &taken,
             Question::Count(selector) if selector.as_str().contains('{') => &errors,
@@ -56,24 +59,83 @@ fn all_answered(
     answers
 }
 
+/// More than anything here needs.
+const AMPLE: Limits = Limits { query_bytes: 512 << 10, series: 131_072 };
+
 const AT: [(i64, Origin); 1] = [(5000, Origin::Live)];
 
 fn samples(answers: &Answers, subject: &Subject) -> Samples {
     answers.scrapes(subject, &AT).remove(0).objectives.remove(0).unwrap()
 }
 
+/// So many rollouts of one family, in seven namespaces.
+fn family(rollouts: usize) -> Vec<Arc<Subject>> {
+    (0..rollouts).map(|i| Arc::new(subject(&format!("team-{}", i % 7), &format!("web{i}")))).collect()
+}
+
 #[test]
-fn rollouts_of_one_family_share_three_queries_for_a_hundred_of_them() {
-    let subjects =
-        (0..300).map(|i| Arc::new(subject(&format!("team-{}", i % 7), &format!("web{i}")))).collect::<Vec<_>>();
-    let batches = plan(&subjects);
-    assert_eq!(batches.len(), 3 * 3);
-    assert!(batches.iter().all(|batch| batch.subjects.len() == 100));
+fn rollouts_of_one_family_share_three_queries_however_many_they_are() {
+    for rollouts in [1, 300, 4000] {
+        let batches = plan(&family(rollouts), AMPLE);
+        assert_eq!(batches.len(), 3, "{rollouts} rollouts");
+        assert!(batches.iter().all(|batch| batch.subjects.len() == rollouts));
+    }
+    let batches = plan(&family(300), AMPLE);
     let first = batches[0].query.as_deref().unwrap();
     assert!(first.starts_with("sum by (namespace, pod) (requests_total{namespace=~\"team-0|team-1|"), "{first}");
     assert!(first.contains("web0-new-|web0-old-|"), "{first}");
-    let last = batches[8].query.as_deref().unwrap();
+    let last = batches[2].query.as_deref().unwrap();
     assert!(last.starts_with("max by (namespace, pod) (timestamp(requests_total{"), "{last}");
+}
+
+#[test]
+fn no_query_is_longer_than_the_endpoint_takes() {
+    let subjects = family(1000);
+    let mut limits = Limits { query_bytes: 16 << 10, ..AMPLE };
+    let batches = plan(&subjects, limits);
+    let lengths = batches.iter().map(|batch| batch.query.as_ref().unwrap().len()).collect::<Vec<_>>();
+    assert!(lengths.iter().all(|length| *length <= 16 << 10), "{lengths:?}");
+    assert!(batches.len() <= 3 * 3, "some 28,000 bytes need no more than three queries each: {lengths:?}");
+    limits.query_bytes = 1;
+    assert_eq!(plan(&subjects, limits).len(), 3 * 1000, "one that is too long alone is asked all the same");
+}
+
+#[test]
+fn no_answer_has_more_series_than_the_endpoint_may_send() {
+    let batches = plan(&family(100), Limits { series: 999, ..AMPLE });
+    // Twenty pods each: 49 of them fit.
+    assert_eq!(batches.iter().map(|batch| batch.subjects.len()).collect::<Vec<_>>(), [49, 49, 2].repeat(3));
+}
+
+proptest! {
+    #[test]
+    fn limits_hold_for_every_question_and_nobody_is_left_out(
+        names in prop::collection::vec(("[a-z]{1,63}", "[a-z.-]{1,80}", 0_u32..500), 1..40),
+        errors in "[a-z]{1,40}\\{code=\"[0-9\\\\.]{0,200}\"\\}",
+        query_bytes in 2_000_usize..20_000,
+        series in 1_usize..1000,
+        kind in prop::sample::select(vec![None, Some(HistogramType::Classic), Some(HistogramType::Native)]),
+    ) {
+        let Ok(errors) = Selector::parse(&errors, "any", &PodLabels::default()) else { return Ok(()) };
+        let total = Selector::parse("requests_total", "any", &PodLabels::default()).unwrap();
+        let indicator = kind.map_or(Indicator::Ratio { errors, total }, latency);
+        let subjects = names.iter().map(|(namespace, name, pods)| {
+            Arc::new(Subject { objectives: vec![indicator.clone()], pods: *pods, ..subject(namespace, name) })
+        });
+        let subjects = subjects.collect::<Vec<_>>();
+        let mut asked = HashMap::<Question, Vec<usize>>::new();
+        for batch in plan(&subjects, Limits { query_bytes, series }) {
+            if batch.subjects.len() > 1 {
+                let length = batch.query.as_ref().unwrap().len();
+                prop_assert!(length <= query_bytes, "{length} bytes");
+                let pods = batch.subjects.iter().map(|i| subjects[*i].pods as usize).sum::<usize>();
+                prop_assert!(pods <= series, "{pods} pods");
+            }
+            asked.entry(batch.question).or_default().extend(batch.subjects);
+        }
+        prop_assert_eq!(asked.len(), 3);
+        prop_assert!(asked.values().all(|askers| askers.iter().copied().eq(0..subjects.len())));
+    }
 }
 
 #[test]
@@ -81,7 +143,7 @@ fn a_selector_of_several_objectives_is_asked_for_once() {
     let mut two = subject("shop", "web");
     two.objectives.push(indicator("requests_total{code=\"503\"}", "requests_total"));
     two.objectives.push(indicator("requests_total{code=\"503\"}", "requests_total{code=~\"5..\"}"));
-    let batches = plan(&[Arc::new(two)]);
+    let batches = plan(&[Arc::new(two)], AMPLE);
     let count = |text| Question::Count(Selector::parse(text, "any", &PodLabels::default()).unwrap());
     let taken = |text| Question::Taken(Selector::parse(text, "any", &PodLabels::default()).unwrap());
     let questions = batches.iter().map(|batch| batch.question.clone());
@@ -141,7 +203,7 @@ fn named_pods_are_asked_for_and_told_apart_by_name() {
     let group = |pod: &str| PodGroup::Names(BTreeSet::from([pod.to_owned()]));
     (named.canary, named.stable) = (group("long-bbbbb"), Some(group("long-ccccc")));
     let subjects = [Arc::new(named)];
-    assert!(plan(&subjects)[0].query.as_deref().unwrap().contains("pod=~\"long-bbbbb|long-ccccc\""));
+    assert!(plan(&subjects, AMPLE)[0].query.as_deref().unwrap().contains("pod=~\"long-bbbbb|long-ccccc\""));
     let total =
         vec![series("shop", "long-bbbbb", 1.0), series("shop", "long-ccccc", 2.0), series("shop", "long-ddddd", 3.0)];
     let answers = all_answered(&subjects, vec![], total.clone(), total);
@@ -156,7 +218,7 @@ fn a_failed_question_is_missing_only_in_the_objectives_that_ask_it() {
     let subjects = [Arc::new(two)];
     let mut answers = all_answered(&subjects, vec![], vec![], vec![]).remove(0);
     let failure = Failure::new(Missing::Partial, "a store is down");
-    let batches = plan(&subjects);
+    let batches = plan(&subjects, AMPLE);
     let is_other = |question: &Question| matches!(question, Question::Count(s) if s.as_str() == "other_errors_total");
     let other = batches.iter().find(|batch| is_other(&batch.question)).unwrap();
     answers.failed(&other.question, failure.clone());
@@ -198,7 +260,7 @@ fn latency(kind: HistogramType) -> Indicator {
 fn sampled(kind: HistogramType, first: Option<f64>, second: f64) -> Vec<PodSample> {
     let subject = Arc::new(Subject { objectives: vec![latency(kind)], ..subject("shop", "web") });
     let mut answers = Answers::default();
-    for batch in plan(std::slice::from_ref(&subject)) {
+    for batch in plan(std::slice::from_ref(&subject), AMPLE) {
         let value = match &batch.question {
             Question::Slow(_) | Question::Fast(_) => first,
             Question::Count(_) | Question::Observed(_) => Some(second),
@@ -214,7 +276,7 @@ fn sampled(kind: HistogramType, first: Option<f64>, second: f64) -> Vec<PodSampl
 #[test]
 fn a_classic_histogram_is_asked_for_what_is_above_and_below_its_threshold() {
     let subject = Arc::new(Subject { objectives: vec![latency(HistogramType::Classic)], ..subject("shop", "web") });
-    let queries = plan(&[subject]).into_iter().filter_map(|batch| batch.query).collect::<Vec<_>>();
+    let queries = plan(&[subject], AMPLE).into_iter().filter_map(|batch| batch.query).collect::<Vec<_>>();
     let pods = r#"namespace="shop",pod=~"(web-new-|web-old-)[bcdfghjklmnpqrstvwxz2456789]{5}""#;
     let bounds = r#"le=~"\\+?0*\\.250*|\\+?2\\.50*[eE]-0*1""#;
     let (count, bucket) =
@@ -254,7 +316,7 @@ fn the_share_of_a_native_histogram_above_its_threshold_is_errors() {
     assert_eq!(counted(Some(f64::NAN), 0.0), Some((Some(0.0), 0.0)), "there is no share of no requests");
     assert_eq!(counted(None, 200.0), None);
     let subject = Arc::new(Subject { objectives: vec![latency(HistogramType::Native)], ..subject("shop", "web") });
-    let queries = plan(&[subject]).into_iter().filter_map(|batch| batch.query).collect::<Vec<_>>();
+    let queries = plan(&[subject], AMPLE).into_iter().filter_map(|batch| batch.query).collect::<Vec<_>>();
     let pods = r#"namespace="shop",pod=~"(web-new-|web-old-)[bcdfghjklmnpqrstvwxz2456789]{5}""#;
     assert_eq!(
         queries,

@@ -394,6 +394,11 @@ pub(super) fn literal(text: &str) -> String {
     escaped
 }
 
+/// How much of a query one alternative of a regular expression takes that matches just this text.
+pub(super) fn alternative_bytes(text: &str) -> usize {
+    escape_string(&literal(text)).len() + '|'.len_utf8()
+}
+
 fn print<'a>(metric: &str, matchers: impl Iterator<Item = &'a str>) -> String {
     let mut text = metric.to_owned();
     for (i, matcher) in matchers.enumerate() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::client::Series;
+use super::client::{Limits, Series};
 use super::grouping::{Answers, Batch, distribute, plan};
 use super::query::{Answer, Query};
 use super::scrape::Failure;
@@ -26,7 +26,7 @@ pub(super) enum Request {
 
 impl Request {
     /// All that is to be asked for these rollouts.
-    pub(super) fn all(subjects: &[Arc<Subject>]) -> Vec<Self> {
+    pub(super) fn all(subjects: &[Arc<Subject>], limits: Limits) -> Vec<Self> {
         let queries = subjects.iter().enumerate().flat_map(|(index, subject)| {
             let queries = subject.objectives.iter().filter_map(|indicator| match indicator {
                 Indicator::Query(query) => Some(query),
@@ -39,7 +39,7 @@ impl Request {
                 text: query.text(subject.revisions.as_deref(), subject.look_interval),
             })
         });
-        plan(subjects).into_iter().map(Self::Pods).chain(queries).collect()
+        plan(subjects, limits).into_iter().map(Self::Pods).chain(queries).collect()
     }
 
     /// Who waits for the answer, as indices of the subjects.

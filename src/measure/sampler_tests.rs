@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::time::{Instant, advance, sleep};
 
-use super::super::client::{Point, Series};
+use super::super::client::{Limits, Point, Series};
 use super::super::ledger::{Counting, Ledger, Terms};
 use super::super::look::Missing;
 use super::super::pods::PodGroup;
@@ -28,6 +28,8 @@ struct Fake {
     /// What fails: queries with this text in them.
     failing: Mutex<Option<&'static str>>,
     born: AtomicI64,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +42,8 @@ struct Asked {
 impl Fake {
     fn new() -> Arc<Self> {
         let (asked, delay, failing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { asked, delay, failing, born: AtomicI64::new(START + 3000) })
+        let (at_once, most_at_once) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { asked, delay, failing, born: AtomicI64::new(START + 3000), at_once, most_at_once })
     }
 
     fn set_delay(&self, delay: Duration) {
@@ -59,7 +62,9 @@ impl Fake {
         let asked = Asked { query: query.to_owned(), times: (start, end, (end - start) / step + 1) };
         self.asked.lock().unwrap().push(asked);
         let delay = *self.delay.lock().unwrap();
+        self.most_at_once.fetch_max(1 + self.at_once.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         sleep(delay).await;
+        self.at_once.fetch_sub(1, Ordering::Relaxed);
         if self.failing.lock().unwrap().is_some_and(|what| query.contains(what)) {
             return Err(Failure::new(Missing::Unreachable, "down"));
         }
@@ -83,6 +88,10 @@ impl Fake {
 impl Queries for Fake {
     fn timeout(&self) -> Duration {
         TIMEOUT
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { query_bytes: 100_000, series: 10_000 }
     }
 
     async fn instant(&self, query: &str, at: Timestamp) -> Result<Vec<Series>, Failure> {
@@ -130,6 +139,7 @@ fn subject(deployment: &str) -> Subject {
         objectives: vec![Indicator::Ratio { errors: selector("requests{code=~\"5..\"}"), total: selector("requests") }],
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
+        pods: 2,
         revisions: None,
         since: Timestamp::from_millisecond(START).unwrap(),
     }
@@ -214,7 +224,7 @@ async fn looks_are_whole_seconds_apart_and_at_least_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_hundred_rollouts_of_a_family_cost_nine_queries_a_look() {
+async fn three_hundred_rollouts_of_a_family_cost_three_queries_a_look() {
     let fake = Fake::new();
     let (sampler, _woken, _task) = start(&[("default", &fake)]);
     for i in 0..300 {
@@ -224,9 +234,25 @@ async fn three_hundred_rollouts_of_a_family_cost_nine_queries_a_look() {
     assert_eq!(fake.asked().len(), 9, "read back");
     for _ in 0..3 {
         run_for(10).await;
-        assert_eq!(fake.asked().len(), 9);
+        assert_eq!(fake.asked().len(), 3);
     }
     assert_eq!(sampler.take(&key("web299")).len(), 61 + 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_rollouts_at_once_are_read_back_two_hundred_at_a_time() {
+    let fake = Fake::new();
+    fake.set_delay(Duration::from_secs(1));
+    let (sampler, _woken, _task) = start(&[("default", &fake)]);
+    for i in 0..1000 {
+        sampler.register(subject(&format!("web{i}"))).unwrap();
+    }
+    run_for(15).await;
+    assert_eq!(fake.asked().len(), 30);
+    assert_eq!(fake.most_at_once.load(Ordering::Relaxed), 6, "three questions each");
+    let outcomes = outcomes(&sampler.take(&key("web999")));
+    assert_eq!(outcomes.len(), 62);
+    assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "the last ones have not been missing");
 }
 
 #[tokio::test(start_paused = true)]

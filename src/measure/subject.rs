@@ -90,6 +90,8 @@ pub struct Subject {
     pub canary: PodGroup,
     /// Pods of the ReplicaSet to go back to; `None` when there is none.
     pub stable: Option<PodGroup>,
+    /// How many pods both have, as far as is known: so many series an answer about them has.
+    pub pods: u32,
     /// What the placeholders of queries stand for; `None` without a query.
     pub revisions: Option<Arc<Revisions>>,
     /// When the rollout began.
@@ -97,8 +99,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// True when what was read for `earlier` is a part of what is to be read for this one: all is equal but for lists of pods,
-    /// which change while pods come and go.
+    /// True when what was read for `earlier` is a part of what is to be read for this one: all is equal but for lists and numbers
+    /// of pods, which change while pods come and go.
     #[must_use]
     pub fn continues(&self, earlier: &Self) -> bool {
         let same = |one: &PodGroup, other: &PodGroup| {
@@ -113,7 +115,7 @@ impl Subject {
             (_, from) => from,
         };
         let (canary, stable, from) = (self.canary.clone(), self.stable.clone(), from.clone());
-        let renamed = Self { canary, stable, from, ..earlier.clone() };
+        let renamed = Self { canary, stable, from, pods: self.pods, ..earlier.clone() };
         *self == renamed && same(&self.canary, &earlier.canary) && same_stable
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::client::{Queries, Series};
+use super::client::{Limits, Queries, Series};
 use super::grouping::Answers;
 use super::look::Missing;
 use super::request::Request;
@@ -28,6 +29,13 @@ const LONGEST_BACK_FILL: i64 = 10_000;
 
 /// Points of one series that one range query asks for at most. Prometheus refuses more than 11,000.
 const POINTS_A_SERIES: i64 = 10_000;
+
+/// How many rollouts are read back together at most. After a restart all of them are at once, and answers about many times are
+/// large: with twenty pods each, three of some 4 MB for ten minutes.
+const ROLLOUTS_READ_BACK: usize = 100;
+
+/// How often that is done at a time. It bounds the memory for answers, and leaves turns at the endpoint to looks.
+const READ_BACK_AT_ONCE: usize = 2;
 
 /// Rollouts times points of one range query at most: with ten pods each, some 10 MB.
 const POINTS_A_QUERY: i64 = 20_000;
@@ -114,6 +122,7 @@ impl Grid {
 /// Looks until no rollout is left on the track; then it is given back.
 pub(super) async fn follow<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q>, track: Track) -> Track {
     let mut back_fills = JoinSet::new();
+    let turns = Arc::new(Semaphore::new(READ_BACK_AT_ONCE));
     let mut grid = Grid::of(&track);
     loop {
         let at = grid.next(&sampler, STORING).await.as_millisecond();
@@ -140,9 +149,14 @@ pub(super) async fn follow<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q
         }
         // Those with the same past are asked for together.
         new.sort_by_key(|due| due.subject.since);
-        for chunk in new.chunks(super::grouping::ROLLOUTS_A_QUERY) {
+        for chunk in new.chunks(ROLLOUTS_READ_BACK) {
             let (sampler, endpoint, track) = (Arc::clone(&sampler), Arc::clone(&endpoint), track.clone());
-            back_fills.spawn(back_fill(sampler, endpoint, track, chunk.to_vec(), at));
+            let (due, turns) = (chunk.to_vec(), Arc::clone(&turns));
+            back_fills.spawn(async move {
+                // Never closed, so that it is always had in the end.
+                let _turn = turns.acquire().await;
+                back_fill(sampler, endpoint, track, due, at).await;
+            });
         }
         look(&sampler, &endpoint, &track, &current, at).await;
     }
@@ -153,7 +167,7 @@ pub(super) async fn follow<Q: Queries>(sampler: Arc<Sampler<Q>>, endpoint: Arc<Q
 async fn look<Q: Queries>(sampler: &Sampler<Q>, endpoint: &Q, track: &Track, due: &[Due], at: i64) {
     let deadline = Instant::now() + track.interval() * 9 / 10;
     let subjects = due.iter().map(|due| Arc::clone(&due.subject)).collect::<Vec<_>>();
-    let requests = Request::all(&subjects);
+    let requests = Request::all(&subjects, endpoint.limits());
     let mut open = vec![0_usize; due.len()];
     requests.iter().flat_map(Request::subjects).for_each(|i| open[*i] += 1);
     let ask = async |request: &Request| {
@@ -224,7 +238,9 @@ async fn read_all_back<Q: Queries>(
     end: i64,
     failed: u32,
 ) -> Vec<Answers> {
-    let requests = Request::all(subjects);
+    // How much is answered is bounded by the number of times that are asked for at once.
+    let limits = Limits { series: usize::MAX, ..endpoint.limits() };
+    let requests = Request::all(subjects, limits);
     let read = requests.iter().map(|request| read_back(endpoint, track, request, start, end, failed));
     let read = read.collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
     let mut answers = vec![Answers::default(); subjects.len()];

@@ -65,6 +65,14 @@ pub struct Revision {
     pub condemned: Option<Condemned>,
 }
 
+impl Revision {
+    /// How many pods it has or soon will have, while Kubernetes creates some or takes some away.
+    #[must_use]
+    pub fn most_pods(&self) -> u32 {
+        self.existing.max(self.desired)
+    }
+}
+
 /// What the condemned mark of a ReplicaSet says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condemned {

@@ -148,6 +148,7 @@ fn a_misspelt_value_is_refused_and_named() {
         ("credentials[0].secret=token", "secret"),
         ("prometheus.default.concurrency=0", "concurrency"),
         ("prometheus.default.maxResponseBytes=1", "maxResponseBytes"),
+        ("prometheus.default.maxQueryBytes=1", "maxQueryBytes"),
         ("prometheus.default.timeout=soon", "timeout"),
     ] {
         let said = refusal(&[PROMETHEUS, setting]);
@@ -374,6 +375,7 @@ fn endpoints_and_their_credentials_reach_the_operator() {
         "prometheus.far.url=https://far.odd",
         "prometheus.far.concurrency=3",
         "prometheus.far.maxResponseBytes=33554433",
+        "prometheus.far.maxQueryBytes=16Ki",
         "prometheus.far.headers.X-Scope-OrgID=shop",
         "prometheus.far.podLabel=kubernetes_pod_name",
         "prometheus.far.namespaceLabel=kubernetes_namespace",
@@ -391,6 +393,7 @@ fn endpoints_and_their_credentials_reach_the_operator() {
                 "url": "https://far.odd",
                 "concurrency": 3,
                 "maxResponseBytes": 33_554_433,
+                "maxQueryBytes": "16Ki",
                 "headers": {"X-Scope-OrgID": "shop"},
                 "podLabel": "kubernetes_pod_name",
                 "namespaceLabel": "kubernetes_namespace",
