@@ -24,6 +24,7 @@ use crate::decide::state::{Outcome, Phase, State};
 use crate::measure::expression::Names;
 use crate::measure::pods::{PodGroup, told_apart};
 use crate::measure::query::Revisions;
+use crate::measure::scrape::Origin;
 use crate::measure::subject::{Indicator, ReadFrom, Subject};
 use crate::policy::EvidenceFrom;
 use crate::record::log;
@@ -99,7 +100,7 @@ impl Context {
         tracked.stability.observe(&facts, now);
         self.await_canary(view, &mut facts, tracked, &policy, now).await?;
 
-        self.measure(key, view, &facts, tracked, &policy).await?;
+        let looked_at = self.measure(key, view, &facts, tracked, &policy).await?;
         let lacking = policy.why_lacking().map(|why| why.message.clone());
         let unbounded = || self.keeper.bounds_problem(&policy.policy.key, policy.policy.generation);
         let judgement = judgement(tracked.measured.as_ref(), &policy.policy, lacking.or_else(unbounded));
@@ -125,6 +126,10 @@ impl Context {
         let assessed = tracked.measured.as_ref().and_then(Measured::assess);
         let assessment = assessed.as_ref().map(|(assessment, ..)| assessment);
         log::decision(tracked.state.as_ref(), &input, &policy.objectives, assessment, &decision);
+        if let Some(at) = looked_at {
+            // A clock that was set back makes it none.
+            self.metrics.decided(Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default());
+        }
 
         if tracked.hand_back_due && matches!(tracked.state.as_ref().map(|state| state.phase), Some(Phase::Recovering)) {
             let again = self.counted(Change::HandBack, self.applier.hand_back_again(&facts)).await;
@@ -135,7 +140,8 @@ impl Context {
         Ok(Requeue::requeue(if moved { Duration::ZERO } else { FALLBACK }))
     }
 
-    /// Measure: takes what the sampler read, and sees to it that it goes on reading.
+    /// Measure: takes what the sampler read, and sees to it that it goes on reading. Answers the time of the newest look, when
+    /// there is a new one.
     async fn measure(
         &self,
         key: &DeploymentKey,
@@ -143,7 +149,7 @@ impl Context {
         facts: &Rollout,
         tracked: &mut Tracked,
         policy: &InForce,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<Option<Timestamp>, ReconcileError> {
         let is_measured = |state: &&State| is_measured(state) && state.newest.template == facts.template;
         let known = tracked.state.clone().filter(|_| policy.lacking.is_none());
         let subject = match known.filter(|state| is_measured(&state)) {
@@ -152,7 +158,7 @@ impl Context {
         };
         let (Some(subject), Some(state)) = (subject, tracked.state.as_ref()) else {
             self.stop_measuring(key, tracked);
-            return Ok(());
+            return Ok(None);
         };
         let anew = self.sampler.register(subject).is_ok_and(|registered| registered.is_anew());
         if anew || tracked.measured.is_none() {
@@ -169,7 +175,7 @@ impl Context {
                 self.metrics.look(look);
             }
         }
-        Ok(())
+        Ok(scrapes.iter().rev().find(|scrape| scrape.origin == Origin::Live).map(|scrape| scrape.at))
     }
 
     /// Whose counters are to be read; `None` before Kubernetes made the new ReplicaSet.

@@ -40,6 +40,8 @@ const PREFIX: &str = "errorbudget_gatekeeper";
 
 /// Requests to Kubernetes and Prometheus, from a local answer to a timeout.
 const REQUEST_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// From an answer that came at once to a look that was answered late, fine where operators begin to be too slow.
+const LAG_SECONDS: [f64; 12] = [0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0];
 /// Between a few looks and a few windows.
 const DETECTION_SECONDS: [f64; 10] = [5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
 /// A roll back of a few pods up to the ten minutes after which it counts as not recovered, and beyond.
@@ -64,6 +66,7 @@ pub struct Metrics {
     recovery: Histograms<OutcomeLabel>,
     looks: Family<EvidenceLabel, Counter>,
     evidence_age: Histogram,
+    decision_lag: Histogram,
     query_duration: Histograms<QueryLabels>,
     query_failures: Family<FailureLabels, Counter>,
     pod_reads: Family<EvidenceLabel, Counter>,
@@ -91,6 +94,7 @@ impl Metrics {
             recovery: Family::new_with_constructor(|| Histogram::new(RECOVERY_SECONDS)),
             looks: Family::default(),
             evidence_age: Histogram::new(AGE_SECONDS),
+            decision_lag: Histogram::new(LAG_SECONDS),
             query_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             query_failures: Family::default(),
             pod_reads: Family::default(),
@@ -164,6 +168,11 @@ impl Metrics {
             "evidence_age_seconds",
             "Age of the newest sample of the canary at a look",
             self.evidence_age.clone(),
+        );
+        ours.register(
+            "decision_lag_seconds",
+            "From the time of a look to the decision made with it: Prometheus' share of it and the operator's",
+            self.decision_lag.clone(),
         );
         ours.register(
             "prometheus_query_duration_seconds",
@@ -261,6 +270,11 @@ impl Metrics {
             Err(missing) => missing.as_str(),
         };
         self.looks.get_or_create(&EvidenceLabel { evidence: label }).inc();
+    }
+
+    /// A decision was made with a look, so long after its time.
+    pub fn decided(&self, lag: Duration) {
+        self.decision_lag.observe(lag.as_secs_f64());
     }
 
     /// One query to the endpoint of that name, how long it took, and why it failed, if it did.
@@ -410,6 +424,15 @@ mod tests {
     }
 
     #[test]
+    fn how_late_decisions_are_can_be_told_below_a_second() {
+        let metrics = metrics();
+        metrics.decided(Duration::from_millis(350));
+        metrics.decided(Duration::from_millis(900));
+        assert!(has(&metrics, "decision_lag_seconds_bucket{le=\"0.4\"} 1"));
+        assert!(has(&metrics, "decision_lag_seconds_bucket{le=\"1.0\"} 2"));
+    }
+
+    #[test]
     fn what_is_left_of_a_budget_is_told_until_it_is_unknown_or_the_policy_goes() {
         let metrics = metrics();
         let policy = PolicyKey { namespace: "oz".to_owned(), name: "tin".to_owned() };
@@ -457,7 +480,7 @@ mod tests {
             metrics.encode().unwrap()
         };
         let types: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert_eq!(types.len(), 22, "{types:?}");
+        assert_eq!(types.len(), 23, "{types:?}");
         for name in types.iter().filter_map(|line| line.split(' ').next()) {
             assert!(page.contains(&format!("# HELP {name} ")), "{name}");
             assert!(name.starts_with(PREFIX) || name.starts_with("process_"), "{name}");
