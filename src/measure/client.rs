@@ -411,8 +411,9 @@ fn unanswered(error: &reqwest::Error) -> Failure {
 /// A server that refuses a long query may do so for its length, and few say what to do about it.
 fn too_long_perhaps(failure: &Failure, bytes: usize) -> Failure {
     let Failure { why, message } = failure;
-    let message =
-        format!("{message}; the query has {bytes} bytes: if the server takes less, write that as the endpoint's maxQueryBytes");
+    let message = format!(
+        "{message}; the query has {bytes} bytes: if the server takes less, write that as the endpoint's maxQueryBytes"
+    );
     Failure::new(*why, message)
 }
 

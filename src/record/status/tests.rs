@@ -27,6 +27,8 @@ struct Inner {
     /// The status part of each accepted patch, and when it came.
     patches: Vec<(Instant, Value)>,
     reads: usize,
+    /// Every request, as soon as it came.
+    asked: usize,
     frozen: bool,
     failing: bool,
 }
@@ -82,6 +84,7 @@ impl FakeApi {
 }
 
 async fn answer(State(api): State<FakeApi>, method: Method, body: String) -> Response {
+    api.set(|inner| inner.asked += 1);
     if api.0.lock().unwrap().frozen {
         std::future::pending::<()>().await;
     }
@@ -281,6 +284,22 @@ async fn the_end_writes_what_waits_without_spacing() {
     writer.drain().await;
     assert!(asked.elapsed() < Duration::from_millis(50), "{:?}", asked.elapsed());
     assert_eq!(api.patches().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_policies_at_once_do_not_overwhelm_the_api_server() {
+    let api = FakeApi::with_policy(json!({}));
+    api.set(|inner| inner.frozen = true);
+    let writer = api.writer();
+    for i in 0..200 {
+        let policy = PolicyRef { name: format!("emerald-{i}"), ..policy() };
+        writer.submit(&policy, rollout(&format!("d-{i}"), "Promoting"), Urgency::Transition);
+    }
+    sleep(SECOND).await;
+    assert_eq!(api.0.lock().unwrap().asked, 4);
+    api.set(|inner| inner.frozen = false);
+    writer.drain().await;
+    assert_eq!(api.status()["rollouts"].as_object().unwrap().len(), 200, "and all of them are written in the end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
@@ -27,6 +27,9 @@ const SPACING: Duration = Duration::from_secs(1);
 const GATHERING: Duration = Duration::from_millis(250);
 /// What one write may take. Leadership reckons with it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Policies that are written at a time. A status of many rollouts takes the API server tens of milliseconds of CPU to check, and
+/// at a start all policies have one to write: all at once, few are answered within [`WRITE_TIMEOUT`], nor is the Lease renewed.
+const WRITES_AT_ONCE: usize = 4;
 /// Between attempts after an error, doubled from [`SPACING`] up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A policy without changes for that long costs no task and no memory until the next one.
@@ -129,6 +132,8 @@ struct Shared {
     unwritten: watch::Sender<usize>,
     /// Set at the end: write what there is without spacing.
     draining: watch::Sender<bool>,
+    /// For one request each.
+    turns: Semaphore,
 }
 
 /// What waits to be written for one policy.
@@ -160,6 +165,7 @@ impl StatusWriter {
             slots: Mutex::default(),
             unwritten: watch::Sender::new(0),
             draining: watch::Sender::new(false),
+            turns: Semaphore::new(WRITES_AT_ONCE),
         }))
     }
 
@@ -272,9 +278,14 @@ impl Writer {
     }
 
     async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
         while self.wait_until_due().await {
+            // Never closed. What comes while it is waited for is taken along.
+            let turn = shared.turns.acquire().await;
             let Some(changes) = self.take() else { continue };
-            match self.write(&changes).await {
+            let written = self.write(&changes).await;
+            drop(turn);
+            match written {
                 Ok(()) => self.written(),
                 Err(WriteError::Gone) => return self.forget(),
                 Err(error) => self.keep_for_later(changes, &error).await,
