@@ -190,6 +190,7 @@ impl Bench {
             objectives: vec![indicator],
             canary: PodGroup::of_replica_set("cart-7d9f8b6c5d"),
             stable: Some(PodGroup::of_replica_set("cart-5f6b7c8d9f")),
+            pods: 2,
             revisions: None,
             since: Timestamp::now(),
         };

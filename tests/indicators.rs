@@ -134,6 +134,7 @@ fn subject(policy: &Policy, reads: &[Reads], since: Timestamp) -> Subject {
         objectives: reads.iter().map(|reads| reads.indicator.clone()).collect(),
         canary: PodGroup::of_replica_set(CANARY),
         stable: Some(PodGroup::of_replica_set(STABLE)),
+        pods: 2,
         revisions: Some(Arc::new(Revisions { canary: names(CANARY, 5, "v2"), stable: Some(names(STABLE, 4, "v1")) })),
         since,
     }
