@@ -23,6 +23,8 @@ use crate::port::ReservedPort;
 use crate::process::Process;
 use crate::tools::{Tools, tools};
 use components::Components;
+pub(crate) use components::Pods;
+pub(crate) use credentials::Account;
 use credentials::Credentials;
 
 /// How long a component may take to do its part, on a machine that is busy with other things.
@@ -75,8 +77,8 @@ pub struct Cluster {
     pub controller_manager: Process,
     /// The scheduler.
     pub scheduler: Process,
-    /// Plays the pods' life.
-    pub kwok: Process,
+    /// Plays the pods' life, unless real nodes run them.
+    pub kwok: Option<Process>,
     client: Client,
     server: String,
     credentials: Credentials,
@@ -89,41 +91,49 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a control plane and waits until it schedules pods. Builds the tools first if they are not there.
     pub async fn start(options: ClusterOptions) -> Result<Self> {
+        let mut cluster = Self::start_without_nodes(Pods::Simulated, &[], &options.apiserver_flags).await?;
+        let stages = cluster.folder.path().join("stages.yaml");
+        nodes::write_stages(&stages, &options.pod_ready_delay)?;
+        nodes::create(&cluster.client, options.nodes).await?;
+        cluster.kwok = Some(Process::spawn(cluster.components(Pods::Simulated).kwok(&stages))?);
+        cluster.wait_until_pods_start().await?;
+        Ok(cluster)
+    }
+
+    /// Starts etcd, API server, controllers and scheduler, with nobody yet who runs a pod.
+    pub(crate) async fn start_without_nodes(pods: Pods, accounts: &[Account], flags: &[String]) -> Result<Self> {
         let tools = tokio::task::spawn_blocking(tools).await??;
         let folder = temporary_folder()?;
         let port = ReservedPort::new().context("reserve a port")?;
-        let server = format!("https://127.0.0.1:{}", port.number());
-        let credentials = Credentials::create(folder.path(), &server)?;
+        let server = format!("https://{}:{}", pods.server_address(), port.number());
+        let credentials = Credentials::create(folder.path(), &server, accounts)?;
         let client = admin_client(&credentials.kubeconfig).await?;
-        let stages = folder.path().join("stages.yaml");
-        nodes::write_stages(&stages, &options.pod_ready_delay)?;
 
-        let components = Components { tools: &tools, folder: folder.path(), credentials: &credentials };
+        let components = Components { tools: &tools, folder: folder.path(), credentials: &credentials, pods };
         let etcd = Process::spawn(components.etcd())?;
         let socket = components.etcd_socket();
         eventually("etcd listens", &[&etcd], async || Ok(socket.exists())).await?;
-        let apiserver = Process::spawn(components.apiserver(port.number(), &options.apiserver_flags))?;
+        let apiserver = Process::spawn(components.apiserver(port.number(), flags))?;
         eventually("the API server is ready", &[&etcd, &apiserver], async || is_ready(&client).await).await?;
         let controller_manager = Process::spawn(components.controller_manager())?;
         let scheduler = Process::spawn(components.scheduler())?;
-        nodes::create(&client, options.nodes).await?;
-        let kwok = Process::spawn(components.kwok(&stages))?;
-
-        let cluster = Self {
+        Ok(Self {
             apiserver,
             etcd,
             controller_manager,
             scheduler,
-            kwok,
+            kwok: None,
             client,
             server,
             credentials,
             tools,
             folder,
             _port: port,
-        };
-        cluster.wait_until_pods_start().await?;
-        Ok(cluster)
+        })
+    }
+
+    fn components(&self, pods: Pods) -> Components<'_> {
+        Components { tools: &self.tools, folder: self.folder.path(), credentials: &self.credentials, pods }
     }
 
     /// A client with all rights.
@@ -152,8 +162,9 @@ impl Cluster {
     }
 
     /// All processes of this control plane.
-    pub fn processes(&self) -> [&Process; 5] {
-        [&self.etcd, &self.apiserver, &self.controller_manager, &self.scheduler, &self.kwok]
+    pub fn processes(&self) -> Vec<&Process> {
+        let all = [&self.etcd, &self.apiserver, &self.controller_manager, &self.scheduler];
+        all.into_iter().chain(&self.kwok).collect()
     }
 
     /// Ends the API server, starts it on the same port and waits until it is ready.
@@ -176,11 +187,7 @@ impl Cluster {
     /// all do their part.
     async fn wait_until_pods_start(&self) -> Result<()> {
         let all = self.processes();
-        // The name of the account that admission gives to pods which name none.
-        let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client());
-        let account_exists = async || Ok(accounts.get_opt("default").await?.is_some());
-        eventually("the default service account exists", &all, account_exists).await?;
-
+        self.wait_until_pods_can_be_created().await?;
         let pods: Api<Pod> = Api::default_namespaced(self.client());
         let name = "testbed-start";
         let pod = serde_json::from_value(json!({
@@ -196,10 +203,22 @@ impl Cluster {
         pods.delete(name, &DeleteParams::default().grace_period(0)).await.context("delete the first pod")?;
         Ok(())
     }
+
+    pub(crate) async fn wait_until_pods_can_be_created(&self) -> Result<()> {
+        // The name of the account that admission gives to pods which name none.
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client());
+        let account_exists = async || Ok(accounts.get_opt("default").await?.is_some());
+        eventually("the default service account exists", &self.processes(), account_exists).await
+    }
+}
+
+/// Whether folders are to stay, for a person to read the logs in them.
+pub(crate) fn is_kept() -> bool {
+    std::env::var_os("TESTBED_KEEP").is_some()
 }
 
 fn temporary_folder() -> Result<TempDir> {
-    let keep = std::env::var_os("TESTBED_KEEP").is_some();
+    let keep = is_kept();
     let mut builder = tempfile::Builder::new();
     let folder = builder.prefix("testbed-").disable_cleanup(keep).tempdir().context("create a temporary folder")?;
     if !keep {
@@ -223,7 +242,7 @@ async fn is_ready(client: &Client) -> Result<bool> {
 ///
 /// # Errors
 /// When one of `needed` ends, or after [`START_TIMEOUT`].
-async fn eventually(what: &str, needed: &[&Process], look: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(crate) async fn eventually(what: &str, needed: &[&Process], look: impl AsyncFn() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
     let deadline = started + START_TIMEOUT;
     loop {

@@ -12,14 +12,15 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Reads `+ GROUP`, `- GROUP` and `folder PATH` lines; at the end of input kills the process groups that were
-/// added and not taken away, and removes the folders. It ignores the signals a terminal sends, since those are
+/// Reads `+ GROUP`, `- GROUP`, `folder PATH` and `cgroup PATH` lines; at the end of input kills the process groups that
+/// were added and not taken away, and removes the folders, of cgroups those below them too. It ignores the signals a terminal sends, since those are
 /// what ends the process it guards. Killed processes may still be writing for a moment, so the removal is
 /// tried again.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 groups=
 folders=
+cgroups=
 while IFS= read -r line; do
     case $line in
     "+ "*) groups="$groups ${line#+ }" ;;
@@ -34,6 +35,10 @@ while IFS= read -r line; do
         folders="$folders${line#folder }
 "
         ;;
+    "cgroup "*)
+        cgroups="$cgroups${line#cgroup }
+"
+        ;;
     esac
 done
 for group in $groups; do
@@ -42,6 +47,13 @@ done
 printf %s "$folders" | while IFS= read -r folder; do
     for _ in 1 2 3 4 5; do
         rm -rf -- "$folder" && break
+        sleep 0.2
+    done
+done
+printf %s "$cgroups" | while IFS= read -r folder; do
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -d "$folder" ] || break
+        find "$folder" -depth -type d -exec rmdir {} + && break
         sleep 0.2
     done
 done
@@ -89,6 +101,11 @@ pub(crate) fn forget(id: u32) {
 /// Has the guard remove `folder` when this process ends. A folder that is gone by then is no error.
 pub(crate) fn remove_at_exit(folder: &Path) -> io::Result<()> {
     tell(&format!("folder {}", folder.display()))
+}
+
+/// Has the guard remove the cgroup `folder` and all below it when this process ends.
+pub(crate) fn remove_cgroup_at_exit(folder: &Path) -> io::Result<()> {
+    tell(&format!("cgroup {}", folder.display()))
 }
 
 fn tell(line: &str) -> io::Result<()> {

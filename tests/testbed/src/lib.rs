@@ -11,5 +11,6 @@ pub mod http;
 pub mod port;
 pub mod process;
 pub mod prometheus;
+pub mod real;
 pub mod tools;
 pub mod traffic;

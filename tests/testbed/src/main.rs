@@ -1,17 +1,23 @@
 //! Keeps a testbed running for a person to try things on.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use testbed::cluster::{Cluster, ClusterOptions};
 use testbed::prometheus::{PrometheusOptions, PrometheusServer};
+use testbed::real::{self, Entered, RealCluster, RealOptions};
 use testbed::tools::tools;
 use testbed::traffic::{BAD_AFTER, BAD_ERROR_RATIO, BURST, ERROR_RATIO, LATENCY_MS};
 use testbed::traffic::{TrafficOptions, TrafficPlan, TrafficSimulator};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// How often it is looked whether all components run.
+const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Parser)]
 #[command(about = "A real Kubernetes control plane in a temporary folder")]
@@ -23,9 +29,16 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Build the programs of the control plane, if they are not in the cache
-    Build,
+    Build {
+        /// Build those of real nodes, too
+        #[arg(long)]
+        real: bool,
+    },
     /// Start a control plane and keep it until Ctrl-C
     Up {
+        /// With real nodes that run real containers, in namespaces of their own: needs root
+        #[arg(long, conflicts_with_all = ["pod_ready_delay", "pod_ready_jitter", "traffic", "scrape_interval"])]
+        real: bool,
         /// Shortest time from a container's start to its pod's readiness, such as 500ms or 2s
         #[arg(long, default_value = "1s", value_parser = parse_duration)]
         pod_ready_delay: Duration,
@@ -52,24 +65,72 @@ struct Traffic {
     requests_per_second: f64,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     // The start asks a server that is not up yet whether it is, which the client would log as errors.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,kube_client::client=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match Arguments::parse().command {
-        Task::Build => {
-            let tools = tokio::task::spawn_blocking(tools).await??;
-            println!("{}", tools.kubectl.parent().unwrap_or(&tools.kubectl).display());
+        Task::Build { real } => {
+            let mut folders = vec![folder_of(&tools()?.kubectl)];
+            if real {
+                folders.push(real::tools()?.network_plugins);
+            }
+            folders.iter().for_each(|folder| println!("{}", folder.display()));
             Ok(())
         }
-        Task::Up { pod_ready_delay, pod_ready_jitter, nodes, traffic, scrape_interval } => {
+        Task::Up { real: true, nodes, .. } => {
+            if let Entered::Unsupported(why) = real::enter()? {
+                bail!(why);
+            }
+            runtime()?.block_on(up_real(RealOptions { nodes, ..RealOptions::default() }))
+        }
+        Task::Up { pod_ready_delay, pod_ready_jitter, nodes, traffic, scrape_interval, .. } => {
             // Before signals are listened for, so that Ctrl-C ends a long build at once.
-            tokio::task::spawn_blocking(tools).await??;
+            tools()?;
             let pod_ready_delay = pod_ready_delay..=pod_ready_delay + pod_ready_jitter;
-            up(ClusterOptions { pod_ready_delay, nodes, ..ClusterOptions::default() }, traffic, scrape_interval).await
+            let options = ClusterOptions { pod_ready_delay, nodes, ..ClusterOptions::default() };
+            runtime()?.block_on(up(options, traffic, scrape_interval))
         }
     }
+}
+
+fn runtime() -> Result<Runtime> {
+    Runtime::new().context("start the runtime")
+}
+
+fn folder_of(program: &Path) -> PathBuf {
+    program.parent().unwrap_or(program).to_owned()
+}
+
+/// Ends with the machine, which Ctrl-C ends from outside.
+async fn up_real(options: RealOptions) -> Result<()> {
+    let started = Instant::now();
+    let cluster = RealCluster::start(options).await?;
+    announce_real(&cluster, started.elapsed())?;
+    loop {
+        cluster.ensure_running()?;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn announce_real(cluster: &RealCluster, took: Duration) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "# Kubernetes with real nodes is up after {:.1} s. In another shell, as root:", took.as_secs_f64())?;
+    write!(out, "{} env", real::how_to_join()?)?;
+    for (name, value) in cluster.control_plane().command_environment() {
+        write!(out, " {name}='{}'", value.display())?;
+    }
+    writeln!(out, " PATH='{}':\"$PATH\" bash", folder_of(&cluster.tools().kubectl).display())?;
+    writeln!(out, "# There kubectl and helm talk to it, and curl reaches Services and pods by address and by name.")?;
+    writeln!(
+        out,
+        "# An image of yours: '{}' --address {}/node-1/containerd.sock --namespace k8s.io images import FILE.tar",
+        real::tools()?.ctr.display(),
+        cluster.dir().display()
+    )?;
+    writeln!(out, "# Logs: {0}/*.log and {0}/node-1/*.log", cluster.dir().display())?;
+    writeln!(out, "# Ctrl-C ends it and removes everything.")?;
+    out.flush().context("print how to use the testbed")
 }
 
 async fn up(options: ClusterOptions, traffic: Vec<Traffic>, scrape_interval: Duration) -> Result<()> {
@@ -127,7 +188,7 @@ async fn first_failure(cluster: &Cluster, prometheus: &PrometheusServer) -> anyh
                 return error;
             }
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -27,6 +27,56 @@ const CONTROLLERS: [&str; 15] = [
     "validatingadmissionpolicy-status-controller",
 ];
 
+/// Who runs the pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pods {
+    /// kwok, which says of them what a kubelet would.
+    Simulated,
+    /// Real nodes, in networks of their own: see [`crate::real`].
+    Real,
+}
+
+impl Pods {
+    /// The address that the API server is reached at.
+    pub(crate) fn server_address(self) -> &'static str {
+        match self {
+            Self::Simulated => "127.0.0.1",
+            Self::Real => crate::real::ADDRESS,
+        }
+    }
+
+    /// Nodes that no kubelet keeps must not be born tainted as not ready, since nothing would take that away, and a
+    /// loopback address cannot be the endpoint that pods reach the API server by.
+    fn apiserver_flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Simulated => &[
+                "--bind-address=127.0.0.1",
+                "--authorization-mode=RBAC",
+                "--endpoint-reconciler-type=none",
+                "--disable-admission-plugins=TaintNodesByCondition",
+            ],
+            Self::Real => &[
+                "--bind-address=0.0.0.0",
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                "--kubelet-preferred-address-types=InternalIP",
+            ],
+        }
+    }
+
+    /// For real nodes all controllers but those of a cloud, and a node is lost sooner than on a cluster that spans a
+    /// data centre.
+    fn controller_manager_flags(self) -> Vec<String> {
+        match self {
+            Self::Simulated => vec![format!("--controllers={}", CONTROLLERS.join(","))],
+            Self::Real => vec![
+                "--controllers=*,-node-ipam-controller,-node-route-controller,-service-lb-controller".to_owned(),
+                "--node-monitor-grace-period=20s".to_owned(),
+            ],
+        }
+    }
+}
+
 /// The API server closes open watches and finishes requests first, which takes about a second.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -35,6 +85,7 @@ pub(super) struct Components<'a> {
     pub(super) tools: &'a Tools,
     pub(super) folder: &'a Path,
     pub(super) credentials: &'a Credentials,
+    pub(super) pods: Pods,
 }
 
 impl Components<'_> {
@@ -55,24 +106,22 @@ impl Components<'_> {
             .args(["--unsafe-no-fsync", "--log-level=warn"])
     }
 
-    /// The API server, with RBAC. Nodes are not born tainted as not ready, since nothing would take that away.
+    /// The API server, with RBAC.
     pub(super) fn apiserver(&self, port: u16, extra_flags: &[String]) -> ProcessSpec {
         let files = self.credentials;
         self.spec("kube-apiserver", &self.tools.kube_apiserver)
             .arg(format!("--etcd-servers={}", self.etcd_url()))
-            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--permit-port-sharing=true"])
+            .arg(format!("--advertise-address={}", self.pods.server_address()))
+            .arg("--permit-port-sharing=true")
+            .args(self.pods.apiserver_flags())
             .arg(format!("--secure-port={port}"))
             .arg(format!("--tls-cert-file={}", files.serving_certificate.display()))
             .arg(format!("--tls-private-key-file={}", files.serving_key.display()))
             .arg(format!("--token-auth-file={}", files.tokens.display()))
-            .arg("--authorization-mode=RBAC")
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg(format!("--service-account-key-file={}", files.service_account_public_key.display()))
             .arg(format!("--service-account-signing-key-file={}", files.service_account_key.display()))
-            .arg("--service-cluster-ip-range=10.96.0.0/16")
-            // A loopback address cannot be an endpoint, and nothing inside the cluster looks for one.
-            .arg("--endpoint-reconciler-type=none")
-            .arg("--disable-admission-plugins=TaintNodesByCondition")
+            .arg(format!("--service-cluster-ip-range={}", crate::real::SERVICES))
             .arg("--allow-privileged=true")
             .args(extra_flags)
     }
@@ -80,7 +129,9 @@ impl Components<'_> {
     pub(super) fn controller_manager(&self) -> ProcessSpec {
         self.spec("kube-controller-manager", &self.tools.kube_controller_manager)
             .args(self.client_flags())
-            .arg(format!("--controllers={}", CONTROLLERS.join(",")))
+            .args(self.pods.controller_manager_flags())
+            // Created where it does not exist, by default among the system's own folders.
+            .arg(format!("--flex-volume-plugin-dir={}", self.folder.join("volume-plugins").display()))
             .arg(format!("--root-ca-file={}", self.credentials.ca.display()))
             .arg(format!("--service-account-private-key-file={}", self.credentials.service_account_key.display()))
             .args(["--concurrent-deployment-syncs=20", "--concurrent-replicaset-syncs=20"])

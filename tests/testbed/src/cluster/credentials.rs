@@ -15,21 +15,31 @@ use serde_json::json;
 pub(super) struct Credentials {
     /// The certificate authority that signed the API server's certificate.
     pub(super) ca: PathBuf,
-    /// The API server's certificate, for 127.0.0.1.
+    /// The API server's certificate, for the addresses and names that it has with simulated and with real nodes.
     pub(super) serving_certificate: PathBuf,
     pub(super) serving_key: PathBuf,
     /// Signs and checks service account tokens.
     pub(super) service_account_key: PathBuf,
     pub(super) service_account_public_key: PathBuf,
-    /// The API server's list of fixed tokens: one, a member of `system:masters`.
+    /// The API server's list of fixed tokens: of the administrator, a member of `system:masters`, and of the accounts.
     pub(super) tokens: PathBuf,
     /// The administrator's kubeconfig.
     pub(super) kubeconfig: PathBuf,
 }
 
+/// Somebody besides the administrator who is known to the API server, with a kubeconfig of its own in the control
+/// plane's folder, `<name>.kubeconfig`.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    /// What the API server calls it.
+    pub(crate) user: String,
+    pub(crate) group: &'static str,
+}
+
 impl Credentials {
     /// Writes all files into `folder`, for an API server at `server`.
-    pub(super) fn create(folder: &Path, server: &str) -> Result<Self> {
+    pub(super) fn create(folder: &Path, server: &str, accounts: &[Account]) -> Result<Self> {
         let file = |name: &str| folder.join(name);
         let credentials = Self {
             ca: file("ca.crt"),
@@ -47,8 +57,14 @@ impl Credentials {
         write_private(&credentials.service_account_public_key, &signer.public_key_pem())?;
 
         let token = random_token();
-        write_private(&credentials.tokens, &format!("{token},admin,admin,\"system:masters\"\n"))?;
+        let mut tokens = format!("{token},admin,admin,\"system:masters\"\n");
         write_kubeconfig(&credentials.kubeconfig, server, &credentials.ca, "admin", &token, "default")?;
+        for Account { name, user, group } in accounts {
+            let token = random_token();
+            tokens += &format!("{token},{user},{name},\"{group}\"\n");
+            write_kubeconfig(&file(&format!("{name}.kubeconfig")), server, &credentials.ca, name, &token, "default")?;
+        }
+        write_private(&credentials.tokens, &tokens)?;
         Ok(credentials)
     }
 
@@ -61,7 +77,9 @@ impl Credentials {
         let authority_certificate = authority.self_signed(&authority_key)?;
         let issuer = Issuer::new(authority, authority_key);
 
-        let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
+        let names =
+            ["127.0.0.1", "localhost", "kubernetes.default.svc", crate::real::ADDRESS, crate::real::API_SERVICE]
+                .map(str::to_owned);
         let mut serving = CertificateParams::new(names)?;
         serving.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         let serving_key = KeyPair::generate()?;
