@@ -102,6 +102,11 @@ workload-image: static-target ## Make the image of the service that the end-to-e
 	$(CARGO) run --locked --quiet --package packaging -- program --program $(IMAGES)/$(STATIC)/release/workload \
 	  --name registry.example.com/platform/workload:v1 --output $(IMAGES)/workload.tar
 
+# As root, on Linux: elsewhere every scenario is skipped, with why. E2E=WORD runs those whose names have it.
+.PHONY: e2e
+e2e: tools image workload-image ## Run the operator from its image, in a real node with real traffic (needs root)
+	$(CARGO) test --locked --test e2e -- $(E2E)
+
 .PHONY: static-target
 static-target:
 	@rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
