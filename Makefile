@@ -6,7 +6,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 CRD := crds/errorbudgetpolicies.yaml
 CHART := charts/error-budget-gatekeeper
-SCRIPTS := .ci/run
+SCRIPTS := .ci/run $(wildcard tests/testbed/src/real/*.sh)
 
 VERSION := 0.1.0
 REVISION := $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
@@ -41,9 +41,11 @@ lint: lint-format lint-shell lint-clippy lint-deny lint-chart ## Check format, s
 lint-format:
 	$(CARGO) fmt --all --check
 
+# "All targets" are without those that `cargo test` leaves out unless they are named.
 .PHONY: lint-clippy
 lint-clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --test '*' -- -D warnings
 
 # It looks at the crates of every platform, so those are fetched first. The advisory database is a Git repository outside of every package registry. The check is left out so that
 # lint needs nothing but registries; run `cargo deny check advisories` where the network allows it.
@@ -70,6 +72,25 @@ $(CARGO_DENY):
 .PHONY: tools
 tools: ## Build the control plane, Prometheus and Helm that the tests run on (minutes once, then cached)
 	$(CARGO) run --locked --quiet --package testbed -- build
+
+# What real nodes and the build of runc need of the machine, by Debian's names.
+PACKAGES := gcc iproute2 libseccomp-dev mount nftables pkg-config util-linux
+
+.PHONY: packages
+packages: ## Install what real nodes need of Debian's packages; says so where it cannot
+	@if dpkg --status $(PACKAGES) >/dev/null 2>&1; then echo "packages: all are installed"; \
+	elif [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "packages: only root with apt-get can install them; needed are: $(PACKAGES)"; \
+	elif ! { apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends $(PACKAGES); }; then \
+	  echo "packages: apt-get could not install them; needed are: $(PACKAGES)"; fi
+
+.PHONY: test-nodes
+test-nodes: tools ## Test the real nodes: needs root, Linux namespaces and cgroups v1; says why where it cannot
+	$(CARGO) test --locked --package testbed --test real_machine --test real_node
+
+# What runs on them runs after them.
+.PHONY: e2e
+e2e: test-nodes
 
 .PHONY: test
 test: tools ## Run every test, the scenarios on a real control plane among them

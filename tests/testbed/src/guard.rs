@@ -51,9 +51,10 @@ printf %s "$folders" | while IFS= read -r folder; do
     done
 done
 printf %s "$cgroups" | while IFS= read -r folder; do
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        [ -d "$folder" ] || break
+    tries=50
+    while [ -d "$folder" ] && [ $tries -gt 0 ]; do
         find "$folder" -depth -type d -exec rmdir {} + && break
+        tries=$((tries - 1))
         sleep 0.2
     done
 done

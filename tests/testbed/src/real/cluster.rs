@@ -17,6 +17,9 @@ use crate::http;
 use crate::process::{Process, ProcessSpec};
 use crate::tools::Tools;
 
+/// Node number n has the addresses 172.30.0.(n + 1) and 10.244.n.
+const MOST_NODES: usize = 250;
+
 /// How a cluster with real nodes is to be.
 #[derive(Debug, Clone)]
 pub struct RealOptions {
@@ -51,9 +54,10 @@ impl RealCluster {
     /// [`super::enter`].
     ///
     /// # Errors
-    /// When it is not, or when something does not start; the error holds the end of its log.
+    /// When it is not, there are no nodes or too many, or something does not start; the error holds the end of its log.
     pub async fn start(options: RealOptions) -> Result<Self> {
         ensure!(is_inside(), "real nodes need a machine: call `testbed::real::enter` at the start of the program");
+        ensure!((1..=MOST_NODES).contains(&options.nodes), "there can be 1 to {MOST_NODES} nodes");
         let since = Timestamp::now();
         let tools = tokio::task::spawn_blocking(super::tools).await??;
         let control_plane =

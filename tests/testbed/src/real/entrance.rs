@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -42,6 +43,8 @@ const INSIDE: &str = "TESTBED_MACHINE";
 /// The id outside of the process whose namespaces are the machine's.
 const OUTER_PID: &str = "TESTBED_MACHINE_PID";
 const POLL: Duration = Duration::from_millis(20);
+/// How many machines this process has started, for names of their own.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Where the program finds itself after [`enter`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +155,7 @@ impl Machine {
         }
         fs::write(folder.path().join("resolv.conf"), resolver())?;
 
-        let name = format!("{CGROUP_PREFIX}{}", std::process::id());
+        let name = format!("{CGROUP_PREFIX}{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         for hierarchy in hierarchies {
             guard::remove_cgroup_at_exit(&hierarchy.folder.join(&name))?;
         }

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Joins the cgroups that are named before "--" and becomes the command after it, which is told this process's id: it is
 # the one by which namespaces that the command makes can be found.
 set -eu

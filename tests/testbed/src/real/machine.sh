@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The first process of the machine's namespaces: prepares them, runs the program, ends with it. It also collects
 # processes that lost their parents.
 set -eu

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Mounts /sys for the network namespace, and of the cgroups what lies below the cgroup namespace's own: the kubelet must
 # not see others. $1: the controllers of each hierarchy, such as "cpu,cpuacct memory".
 mount_system() {

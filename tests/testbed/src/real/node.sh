@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The first process of a node's namespaces: prepares them and stays, so that killing it is as losing the machine. It also
 # collects processes that lost their parents.
 set -eu

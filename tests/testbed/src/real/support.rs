@@ -28,21 +28,37 @@ pub(super) fn check() -> Result<Result<Vec<Hierarchy>, String>> {
     }
     let missing = missing_packages()?;
     if !missing.is_empty() {
-        return Ok(Err(format!("real nodes need what is not installed: apt-get install {}", missing.join(" "))));
+        return Ok(Err(install(&missing)));
     }
     Ok(hierarchies())
 }
 
+/// What to do about missing packages.
+pub(super) fn install(missing: &[&str]) -> String {
+    format!("real nodes need what is not installed: apt-get install {}", missing.join(" "))
+}
+
 fn missing_packages() -> Result<Vec<&'static str>> {
-    let builds = !SET.is_built("runc")?;
-    let needed = PROGRAMS.iter().chain(BUILD_PROGRAMS.iter().filter(|_| builds));
-    let mut missing: Vec<&str> =
-        needed.filter(|(program, _)| !is_on_path(program)).map(|&(_, package)| package).collect();
-    if builds && !has_seccomp() {
-        missing.push("libseccomp-dev");
-    }
+    let mut missing = packages_without(&PROGRAMS);
+    missing.extend(missing_to_build()?);
     missing.dedup();
     Ok(missing)
+}
+
+/// Debian's packages that are missing to build runc, if it is to be built.
+pub(super) fn missing_to_build() -> Result<Vec<&'static str>> {
+    if SET.is_built("runc")? {
+        return Ok(Vec::new());
+    }
+    let mut missing = packages_without(&BUILD_PROGRAMS);
+    if !has_seccomp() {
+        missing.push("libseccomp-dev");
+    }
+    Ok(missing)
+}
+
+fn packages_without(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    programs.iter().filter(|(program, _)| !is_on_path(program)).map(|&(_, package)| package).collect()
 }
 
 fn is_on_path(program: &str) -> bool {

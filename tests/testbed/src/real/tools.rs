@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
+use super::support;
 use crate::tools::{Tool, ToolSet, kubernetes};
 
 /// Where the programs of a node are.
@@ -83,9 +84,11 @@ const fn containerd(name: &'static str, package: &'static str) -> Tool {
 /// The programs of a node, built first if they are not in the cache, as [`crate::tools::tools`] does.
 ///
 /// # Errors
-/// When Go is missing, too old, or cannot build a tool. There is no network inside the machine, so what is not built
+/// When Go or a package that runc is built with is missing, or Go is too old or cannot build a tool. There is no network inside the machine, so what is not built
 /// by then cannot be.
 pub fn tools() -> Result<RealTools> {
+    let missing = support::missing_to_build()?;
+    ensure!(missing.is_empty(), support::install(&missing));
     let folder = SET.folder()?;
     let path = |name: &str| folder.join(name);
     Ok(RealTools {
@@ -109,7 +112,7 @@ mod tests {
     fn every_program_that_is_not_ours_has_a_version_in_go_mod() {
         for tool in &TOOLS {
             let version = SET.version(tool).expect("go.mod names every module");
-            assert_eq!(version.starts_with('v'), !tool.package.starts_with("./"), "{} is {version:?}", tool.name);
+            assert_eq!(version.starts_with('v'), tool.module.is_some(), "{} is {version:?}", tool.name);
         }
     }
 }
