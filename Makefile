@@ -88,10 +88,6 @@ packages: ## Install what real nodes need of Debian's packages; says so where it
 test-nodes: tools ## Test the real nodes: needs root, Linux namespaces and cgroups v1; says why where it cannot
 	$(CARGO) test --locked --package testbed --test real_machine --test real_node
 
-# What runs on them runs after them.
-.PHONY: e2e
-e2e: test-nodes
-
 .PHONY: test
 test: tools ## Run every test, the scenarios on a real control plane among them
 	$(CARGO) test --locked --workspace
@@ -125,7 +121,7 @@ workload-image: static-target ## Make the image of the service that the end-to-e
 
 # As root, on Linux: elsewhere every scenario is skipped, with why. E2E=WORD runs those whose names have it.
 .PHONY: e2e
-e2e: tools image workload-image ## Run the operator from its image, in a real node with real traffic (needs root)
+e2e: test-nodes image workload-image ## Run the operator from its image, in a real node with real traffic (needs root)
 	$(CARGO) test --locked --test e2e -- $(E2E)
 
 .PHONY: static-target
