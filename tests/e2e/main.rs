@@ -28,7 +28,7 @@ use ground::Ground;
 use images::Images;
 
 /// How many scenarios are under way at once: each mostly waits.
-const AT_ONCE: usize = 7;
+const AT_ONCE: usize = 5;
 
 /// One story, whose name is a sentence.
 struct Scenario {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use gatekeeper::api::ErrorBudgetPolicy;
 use gatekeeper::api::status::RolloutStatus;
 use jiff::Timestamp;
@@ -239,6 +239,21 @@ impl<'ground> Shop<'ground> {
     /// What users lost since then.
     pub(crate) fn lost_since(&self, began: Timestamp) -> Loss {
         Loss::of(&self.responses(), began, Timestamp::now())
+    }
+
+    /// Waits until users have been served, all of them, for so long.
+    pub(crate) async fn serves_well(&self, lasting: Duration) -> Result<()> {
+        // What was asked last may not be answered yet.
+        let settled = TIMEOUT + Duration::from_secs(1);
+        self.ground
+            .eventually(&format!("{} has served well for {lasting:?}", self.namespace), async || {
+                let ended = Timestamp::now() - settled;
+                let seen = Loss::of(&self.responses(), ended - lasting, ended);
+                let enough = 0.9 * self.service.rate * lasting.as_secs_f64();
+                ensure!(seen.bad == 0 && seen.requests as f64 > enough, "users lost {}", seen.cells());
+                Ok(true)
+            })
+            .await
     }
 
     /// Where users ask.

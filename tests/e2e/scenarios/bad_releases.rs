@@ -14,8 +14,10 @@ use crate::shop::{End, Release, Service, Shop};
 
 /// Losses are counted for so long from `kubectl apply` on, with the operator and without: nobody steps in without it.
 const COUNTED: Duration = Duration::from_secs(180);
-/// How long both versions serve well before.
+/// How long both serve well before.
 const BEFORE: Duration = Duration::from_secs(20);
+/// How long the restored pods serve well afterwards.
+const AFTER: Duration = Duration::from_secs(10);
 
 /// A bad release, and the service that gets it.
 struct Case {
@@ -53,11 +55,9 @@ async fn pair(ground: &Ground, case: Case) -> Result<Pair> {
     let (plain, governed) =
         tokio::try_join!(Shop::open(ground, &ungoverned, service.clone()), Shop::open(ground, &guarded, service))?;
     governed.govern(&policy).await?;
-    let served_well = Timestamp::now();
-    tokio::time::sleep(BEFORE).await;
-    let (before, began) = (governed.lost_since(served_well), Timestamp::now());
-    ensure!(before.bad == 0 && before.requests > 0, "it did not serve well before: {}", before.cells());
+    tokio::try_join!(plain.serves_well(BEFORE), governed.serves_well(BEFORE))?;
 
+    let began = Timestamp::now();
     tokio::try_join!(plain.release(&release), governed.release(&release))?;
     let counted = began + COUNTED;
     let story = governed.ends(End::RolledBack).await?;
@@ -74,11 +74,7 @@ async fn pair(ground: &Ground, case: Case) -> Result<Pair> {
     let end = seconds.map_or("rolled back".to_owned(), |seconds| format!("decided to roll back after {seconds} s"));
     ground.note(|measured| measured.release(what, lost, lost_plain, end));
 
-    // The restored pods serve, all of them.
-    let restored = Timestamp::now();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let after = governed.lost_since(restored);
-    ensure!(after.bad == 0 && after.requests > 0, "it does not serve well afterwards: {}", after.cells());
+    governed.serves_well(AFTER).await?;
     plain.close().await?;
     governed.close().await?;
     Ok(Pair { governed: lost, plain: lost_plain, story })
