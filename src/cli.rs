@@ -73,7 +73,17 @@ pub enum Command {
     OfPolicies(OfPolicies),
     /// Make a policy of what another tool's files promise
     Import(ImportArgs),
-    /// Judge looks read as JSON lines
+    /// Judge looks read as JSON lines: one look of one rollout a line in, its verdict a line out
+    ///
+    /// In:  {"rollout":"r1","canary":{"errors":3,"requests":1000},"stable":{"errors":1,"requests":9000}}
+    ///      {"rollout":"r1","missing":"NoSeries"}
+    ///
+    /// Out: {"rollout":"r1","look":1,"burnRate":3.0,...,"verdict":"Proceed","reason":"..."}
+    ///
+    /// "stable" may be left out. Lines of several rollouts may be mixed. "burnRate" is that of the last window, null without
+    /// canary requests; "logEvidence" is the natural logarithm of the evidence that the canary burns more than --violation,
+    /// "logEvidenceVsStable" of the evidence that it fails more often than the stable pods, null before the first look that
+    /// says anything of it. --looks-per-window looks are one window. The decision is that of the operator's own code.
     #[command(verbatim_doc_comment)]
     Evaluate(EvaluateArgs),
     /// Print the CustomResourceDefinition

@@ -36,7 +36,7 @@ use keeper::Keeper;
 use policies::Policies;
 use tracked::Memory;
 
-use crate::act::{ActError, Applier, WriteOutcome};
+use crate::act::Applier;
 use crate::config::OperatorConfig;
 use crate::measure::budget::Budgets;
 use crate::measure::sampler::Sampler;
@@ -286,12 +286,5 @@ impl Context {
         for key in self.policies.within(namespace) {
             self.keeper.look_at(&key);
         }
-    }
-}
-
-/// Counts how a write ended.
-fn count<T>(metrics: &Metrics, action: &'static str, result: &Result<T, ActError>) {
-    if let Some(outcome) = WriteOutcome::of(result) {
-        metrics.action(action, outcome.as_str());
     }
 }

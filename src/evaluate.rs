@@ -22,19 +22,8 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// Rounding must not refuse a violation that equals the largest burn rate there is.
 const ROUNDING: f64 = 1.0 + 1e-12;
 
-/// Judge looks read as JSON lines: one look of one rollout a line in, its verdict a line out.
-///
-/// In:  {"rollout":"r1","canary":{"errors":3,"requests":1000},"stable":{"errors":1,"requests":9000}}
-///      {"rollout":"r1","missing":"NoSeries"}
-///
-/// Out: {"rollout":"r1","look":1,"burnRate":3.0,...,"verdict":"Proceed","reason":"..."}
-///
-/// "stable" may be left out. Lines of several rollouts may be mixed. "burnRate" is that of the last window, null without
-/// canary requests; "logEvidence" is the natural logarithm of the evidence that the canary burns more than --violation,
-/// "logEvidenceVsStable" of the evidence that it fails more often than the stable pods, null before the first look that
-/// says anything of it.
+/// The flags of `evaluate`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct EvaluateArgs {
     /// The objective in percent: how many requests must be good.
     #[arg(long, value_name = "PERCENT", value_parser = ErrorBudget::of_target)]

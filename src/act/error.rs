@@ -65,6 +65,9 @@ pub enum WriteOutcome {
 }
 
 impl WriteOutcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Applied, Self::Conflict, Self::Denied, Self::Failed];
+
     /// As metrics name it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -16,7 +16,7 @@ use super::policies::InForce;
 use super::telling::Sight;
 use super::tracked::Tracked;
 use crate::act::apply::Condemnation;
-use crate::act::{ActError, Applied};
+use crate::act::{ActError, Applied, WriteOutcome};
 use crate::decide::action::Action;
 use crate::decide::lifecycle::{self, Decision, Input};
 use crate::decide::state::{Outcome, Phase, State};
@@ -26,6 +26,7 @@ use crate::measure::query::Revisions;
 use crate::measure::subject::{Indicator, ReadFrom, Subject};
 use crate::policy::EvidenceFrom;
 use crate::record::log;
+use crate::record::metrics::Change;
 use crate::record::status::to_the_second;
 use crate::watch::facts;
 use crate::watch::rollout::{DeploymentKey, Revision, Rollout};
@@ -124,7 +125,7 @@ impl Context {
         log::decision(tracked.state.as_ref(), &input, &policy.objectives, assessment, &decision);
 
         if tracked.hand_back_due && matches!(tracked.state.as_ref().map(|state| state.phase), Some(Phase::Recovering)) {
-            let again = self.counted("hand_back", self.applier.hand_back_again(&facts)).await;
+            let again = self.counted(Change::HandBack, self.applier.hand_back_again(&facts)).await;
             tracked.hand_back_due =
                 again.inspect_err(|error| warn!(deployment = %key, %error, "fields are not handed back yet")).is_err();
         }
@@ -264,12 +265,12 @@ impl Context {
         let facts = input.facts;
         let applied = match &decision.action {
             Action::None => return Ok(()),
-            Action::Pause(hold) => self.counted("pause", self.applier.pause(facts, hold)).await?,
-            Action::Release => self.counted("release", self.applier.release(facts)).await?,
-            Action::HoldCanary(hold) => self.counted("hold_canary", self.applier.hold_canary(facts, hold)).await?,
-            Action::Answer => self.counted("answer", self.applier.answer(facts)).await?,
+            Action::Pause(hold) => self.counted(Change::Pause, self.applier.pause(facts, hold)).await?,
+            Action::Release => self.counted(Change::Release, self.applier.release(facts)).await?,
+            Action::HoldCanary(hold) => self.counted(Change::HoldCanary, self.applier.hold_canary(facts, hold)).await?,
+            Action::Answer => self.counted(Change::Answer, self.applier.answer(facts)).await?,
             Action::Resize(sizes) => {
-                self.counted("resize", self.applier.resize(facts, sizes)).await?;
+                self.counted(Change::Resize, self.applier.resize(facts, sizes)).await?;
                 // It is the ReplicaSets' generations that moved, not the Deployment's.
                 return Ok(());
             }
@@ -277,7 +278,7 @@ impl Context {
                 let Some(canary) = facts.canary.as_ref().filter(|canary| canary.replica_set == *replica_set) else {
                     return Ok(());
                 };
-                self.counted("pardon", self.applier.pardon(facts, canary)).await?;
+                self.counted(Change::Pardon, self.applier.pardon(facts, canary)).await?;
                 return Ok(());
             }
             Action::RollBack { to_replica_set, why } => {
@@ -288,12 +289,12 @@ impl Context {
                 };
                 let at = decision.state.incident.as_ref().map_or(input.now, |incident| incident.decided);
                 let what = Condemnation { bad, stable, policy: &policy.policy.key.name, reason: why, at };
-                let intended = self.counted("condemn", self.applier.condemn(facts, &what)).await?;
-                let done = self.counted("roll_back", self.applier.roll_back(intended)).await?;
+                let intended = self.counted(Change::Condemn, self.applier.condemn(facts, &what)).await?;
+                let done = self.counted(Change::RollBack, self.applier.roll_back(intended)).await?;
                 self.metrics.rollback_accepted(decided.elapsed());
                 tracked.written = done.generation;
                 // The service is safe by now. That its appliers find their fields again can be made good later.
-                tracked.hand_back_due = self.counted("hand_back", self.applier.hand_back(&done)).await.is_err();
+                tracked.hand_back_due = self.counted(Change::HandBack, self.applier.hand_back(&done)).await.is_err();
                 return Ok(());
             }
         };
@@ -348,16 +349,14 @@ impl Context {
 
     pub(super) async fn counted<T>(
         &self,
-        action: &'static str,
+        change: Change,
         write: impl Future<Output = Result<T, ActError>>,
     ) -> Result<T, ActError> {
         let result = write.await;
-        self.count(action, &result);
+        if let Some(outcome) = WriteOutcome::of(&result) {
+            self.metrics.action(change, outcome);
+        }
         result
-    }
-
-    fn count<T>(&self, action: &'static str, result: &Result<T, ActError>) {
-        super::count(&self.metrics, action, result);
     }
 }
 

@@ -11,6 +11,7 @@ use super::policies::InForce;
 use super::tracked::{Governed, Tracked};
 use crate::act::Applied;
 use crate::policy::PolicyKey;
+use crate::record::metrics::Change;
 use crate::record::status::state_of;
 use crate::watch::rollout::DeploymentKey;
 use crate::watch::view::DeploymentView;
@@ -82,7 +83,7 @@ impl Context {
             }
             if !self.policies.is_broken(&holder) {
                 let facts = facts::rollout(view, &[]);
-                let released = self.counted("release", self.applier.release(&facts)).await?;
+                let released = self.counted(Change::Release, self.applier.release(&facts)).await?;
                 if matches!(released, Applied::Written { .. }) {
                     info!(deployment = %key, policy = holder.name, "released: no policy governs it");
                     self.announce_release(&facts);

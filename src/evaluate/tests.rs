@@ -231,3 +231,12 @@ fn a_reader_that_goes_away_is_a_good_end() {
     let line = "{\"rollout\":\"r\",\"missing\":\"Stale\"}\n";
     run(&args("--target 99.9"), line.as_bytes(), Closed).expect("nobody is left to answer");
 }
+
+#[test]
+fn the_help_shows_lines_that_are_understood() {
+    let mut command = <crate::cli::Cli as clap::CommandFactory>::command();
+    let evaluate = command.find_subcommand_mut("evaluate").expect("the subcommand");
+    let help = evaluate.render_long_help().to_string();
+    let lines: Vec<&str> = help.lines().filter_map(|line| line.find('{').map(|at| &line[at..])).take(2).collect();
+    assert_eq!(good("--target 99.9", &lines.join("\n")).len(), 2, "{help}");
+}

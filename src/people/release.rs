@@ -109,8 +109,12 @@ async fn release(cluster: &Cluster, mut object: DynamicObject, value: &str) -> R
     for _ in 0..ATTEMPTS {
         let Some(patch) = patch_of(&as_object(object, &doing)?, value) else { return Ok(None) };
         let what = told(&patch);
-        match call(&doing, deployments.patch(&key.name, &parameters, &kube::api::Patch::Json::<()>(patch))).await {
-            Ok(_) => return Ok(Some(what)),
+        let answer =
+            call(&doing, deployments.patch(&key.name, &parameters, &kube::api::Patch::Json::<()>(patch))).await;
+        let is_kept = answer.and_then(|after| Ok(patch_of(&as_object(after, &doing)?, value).is_some()));
+        match is_kept {
+            Ok(false) => return Ok(Some(what)),
+            Ok(true) => return Err(Problem::Impossible(format!("{doing}: {KEPT}"))),
             Err(Problem::Changed { .. }) => {}
             Err(problem) => return Err(problem),
         }
@@ -121,6 +125,9 @@ async fn release(cluster: &Cluster, mut object: DynamicObject, value: &str) -> R
     }
     Err(Problem::Changed { doing })
 }
+
+const KEPT: &str = "the API server keeps the hold, as its admission policies want it: the verb override on errorbudgetpolicies \
+                    is needed";
 
 /// The operator's own release, and the reason.
 fn patch_of(deployment: &Object, value: &str) -> Option<Patch> {
@@ -248,6 +255,8 @@ fn as_object(object: DynamicObject, doing: &str) -> Result<Object, Problem> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use wiremock::matchers::method;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
 
     use super::*;
 
@@ -302,5 +311,20 @@ mod tests {
         deployment["metadata"]["annotations"] = json!({});
         deployment["spec"] = json!({"paused": true, "template": {}});
         assert_eq!(patch_of(&Object::new(deployment).expect("an object"), "x"), None);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_the_api_server_keeps_is_not_told_as_released() {
+        let server = MockServer::start().await;
+        let mut kept = held();
+        kept["metadata"]["namespace"] = json!("shop");
+        kept["metadata"]["name"] = json!("kettle");
+        Mock::given(method("PATCH")).respond_with(ResponseTemplate::new(200).set_body_json(&kept)).mount(&server).await;
+        let config = kube::Config::new(server.uri().parse().expect("an address"));
+        let cluster =
+            Cluster { client: kube::Client::try_from(config).expect("a client"), namespace: "shop".to_owned() };
+        let object = serde_json::from_value(kept).expect("an object");
+        let problem = release(&cluster, object, "why").await.expect_err("it is still held");
+        assert!(problem.to_string().ends_with("the verb override on errorbudgetpolicies is needed"), "{problem}");
     }
 }

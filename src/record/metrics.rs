@@ -23,6 +23,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::act::WriteOutcome;
 use crate::decide::analysis::Verdict;
 use crate::decide::state::{Cause, Outcome, Phase};
 use crate::measure::client::QueryKind;
@@ -33,7 +34,7 @@ use labels::{
     ActionLabels, BudgetLabels, BuildLabels, EvidenceLabel, FailureLabels, MISSING, OutcomeLabel, PhaseLabel,
     QueryLabels, StageLabel, VerdictLabels,
 };
-pub use labels::{EventFate, StatusWrite};
+pub use labels::{Change, EventFate, StatusWrite};
 
 const PREFIX: &str = "errorbudget_gatekeeper";
 
@@ -112,6 +113,9 @@ impl Metrics {
         }
         for outcome in [Outcome::Recovered, Outcome::RecoveredUnproven, Outcome::NotRecovered] {
             drop(self.rollbacks.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }));
+        }
+        for (change, outcome) in Change::ALL.into_iter().flat_map(|change| WriteOutcome::ALL.map(|end| (change, end))) {
+            drop(self.actions.get_or_create(&ActionLabels { action: change.as_str(), outcome: outcome.as_str() }));
         }
         for fate in EventFate::ALL {
             drop(self.events.get_or_create(&OutcomeLabel { outcome: fate.as_str() }));
@@ -221,9 +225,9 @@ impl Metrics {
         }
     }
 
-    /// One attempt to change something. `action` and `outcome` are the names of enum values.
-    pub fn action(&self, action: &'static str, outcome: &'static str) {
-        self.actions.get_or_create(&ActionLabels { action, outcome }).inc();
+    /// One attempt to change something, and how it ended.
+    pub fn action(&self, change: Change, outcome: WriteOutcome) {
+        self.actions.get_or_create(&ActionLabels { action: change.as_str(), outcome: outcome.as_str() }).inc();
     }
 
     /// A rollback was accepted, `latency` after it was decided.
@@ -440,7 +444,7 @@ mod tests {
         let page = {
             let metrics = metrics();
             metrics.verdict(Verdict::Rollback, Cause::Violation);
-            metrics.action("RollBack", "accepted");
+            metrics.action(Change::RollBack, WriteOutcome::Applied);
             metrics.reconciled(Duration::from_millis(3), Some("measure"));
             metrics.rollback_decided(Duration::from_secs(12));
             metrics.rollback_accepted(Duration::from_millis(30));

@@ -100,6 +100,25 @@ async fn each_step_has_its_share_and_its_hold() -> Result<()> {
     Ok(())
 }
 
+/// Where the canary has as many pods as there are replicas, nothing but the hold keeps Kubernetes from ending the rollout.
+#[tokio::test]
+async fn half_of_the_traffic_and_more_is_a_canary_too_also_with_pods_that_are_ready_at_once() -> Result<()> {
+    let steps = json!({"traffic": "50%", "hold": "10s", "steps": [{"traffic": "90%", "hold": "10s"}]});
+    let policy = Policy::of("checkout").with("/canary", steps).monitoring("6s");
+    let world = governed("canary-half", Service::new("checkout").replicas(4), policy).await?;
+    let before = settings(&world).await?;
+    world.release("checkout", Release::new("v2").burning(0.3).ready_after(Duration::ZERO)).await?;
+    world.reaches("checkout", "Succeeded").await?;
+    let started = world.events_of("checkout", "CanaryStarted", 2).await?;
+    for (step, note) in (1..).zip(&started) {
+        assert!(note.starts_with(&format!("step {step} of 2: 4 of 8 pods, 50.0 % of them")), "{started:?}");
+    }
+    assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (4, 4), "{}", world.history);
+    world.pods_are("checkout", "v1: 0/0, v2: 4/4").await?;
+    assert_eq!(settings(&world).await?, before);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_deployment_without_room_for_another_pod_gets_its_canary_in_place() -> Result<()> {
     let service = Service::new("checkout").rolling(0, "30%");

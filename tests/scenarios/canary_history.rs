@@ -155,3 +155,18 @@ async fn a_canary_pod_that_is_wanted_after_its_owners_deadline_is_not_late_eithe
     assert_eq!(world.history.versions("checkout"), ["v1", "v2"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn however_short_its_owners_deadline_is_a_canary_has_just_that_long_and_the_deadline_is_as_it_was() -> Result<()>
+{
+    let service = Service::new("checkout").with("progressDeadlineSeconds", 2).with("minReadySeconds", 1);
+    let world = governed("canary-tiny-deadline", service).await?;
+    let before = settings(&world).await?;
+    world.release("checkout", Release::new("v2").never_ready()).await?;
+    let rolled_back = world.reaches("checkout", "RolledBack").await?;
+    assert_eq!(rolled_back.reason.as_deref(), Some("ProgressDeadlineExceeded"));
+    world.pods_are("checkout", "v1: 4/4, v2: 0/0").await?;
+    assert_eq!(settings(&world).await?, before);
+    assert!(world.history.most_pods_of("checkout", "v2") <= 1, "{}", world.history);
+    Ok(())
+}

@@ -157,6 +157,29 @@ async fn a_release_waits_for_the_budget_and_goes_on_when_there_is_enough_again()
     Ok(())
 }
 
+#[tokio::test]
+async fn of_a_shared_budget_one_service_can_spend_what_holds_the_releases_of_another() -> Result<()> {
+    let world = World::start(WorldOptions::named("gate-shared")).await?;
+    let both = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["checkout", "basket"]}]});
+    let shared = policy("checkout").with("/selector", both).with("/budget", json!({"scope": "Shared"}));
+    let stable = || Release::new("v1").burning(0.1);
+    let service = |name: &str| Service::new(name).replicas(2).traffic(10_000.0);
+    world.deploy(service("basket"), stable()).await?;
+    world.governed(service("checkout"), stable(), shared.monitoring("6s")).await?;
+    world.outage("checkout", Some(500.0));
+    let closed = world.gate_is("checkout", "Closed").await?;
+    assert_eq!(closed.targets, Some(2));
+
+    world.release("basket", Release::new("v2").burning(0.1)).await?;
+    let held = async || {
+        let rollouts = world.status("checkout").await?.rollouts;
+        Ok(rollouts.get("basket").is_some_and(|rollout| rollout.reason.as_deref() == Some("BudgetSpent")))
+    };
+    world.eventually("basket waits for what checkout has spent", PATIENCE, held).await?;
+    world.pods_are("basket", "v1: 2/2").await?;
+    Ok(())
+}
+
 #[test]
 fn of_a_cluster_that_cannot_be_reached_check_cannot_tell() -> Result<()> {
     let folder = tempfile::TempDir::with_prefix("check-")?;

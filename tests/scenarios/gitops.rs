@@ -23,26 +23,41 @@ enum Tool {
     Helm,
 }
 
-/// A repository that says everything that a hold sets otherwise, and the tool that follows it.
+/// What the repository says of the fields that a hold sets otherwise: `paused`, `strategy`, `minReadySeconds` and
+/// `progressDeadlineSeconds`.
+#[derive(Clone, Copy)]
+enum Says {
+    All,
+    Nothing,
+}
+
+/// A repository, and the tool that follows it.
 struct Git<'a> {
     world: &'a World,
     tool: Tool,
+    says: Says,
     chart: PathBuf,
 }
 
 impl<'a> Git<'a> {
-    fn with(world: &'a World, tool: Tool) -> Result<Self> {
+    fn with(world: &'a World, tool: Tool, says: Says) -> Result<Self> {
         let chart = std::env::temp_dir().join(format!("gitops-{}-{}", world.namespace, std::process::id()));
         std::fs::create_dir_all(chart.join("templates"))?;
         std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: checkout\nversion: 0.1.0\n")?;
-        Ok(Self { world, tool, chart })
+        Ok(Self { world, tool, says, chart })
     }
 
     fn manifest(&self, release: &Release) -> Value {
         let mut manifest = self.world.manifest("checkout", release);
-        manifest["spec"]["paused"] = json!(false);
-        manifest["spec"]["minReadySeconds"] = json!(1);
-        manifest["spec"]["progressDeadlineSeconds"] = json!(300);
+        let spec = &mut manifest["spec"];
+        match self.says {
+            Says::All => {
+                spec["paused"] = json!(false);
+                spec["minReadySeconds"] = json!(1);
+                spec["progressDeadlineSeconds"] = json!(300);
+            }
+            Says::Nothing => drop(spec.as_object_mut().expect("it is an object").remove("strategy")),
+        }
         manifest
     }
 
@@ -68,13 +83,13 @@ impl Drop for Git<'_> {
     }
 }
 
-async fn governed(name: &str, tool: Tool) -> Result<World> {
+async fn governed(name: &str, tool: Tool, says: Says) -> Result<World> {
     let world = World::start(WorldOptions::named(name)).await?;
-    let service = Service::new("checkout").replicas(4).traffic(10_000.0).with("minReadySeconds", 1);
+    let service = Service::new("checkout").replicas(4).traffic(10_000.0);
     let canary = json!({"traffic": "10%", "hold": "30s"});
     let policy = Policy::of("checkout").with("/canary", canary).monitoring("6s");
     world.register(service);
-    Git::with(&world, tool)?.sync(&Release::new("v1").burning(0.3)).await?;
+    Git::with(&world, tool, says)?.sync(&Release::new("v1").burning(0.3)).await?;
     world.complete("checkout").await?;
     world.govern(policy).await?;
     world.reaches("checkout", "Succeeded").await?;
@@ -82,9 +97,10 @@ async fn governed(name: &str, tool: Tool) -> Result<World> {
 }
 
 /// The bad release that Git still says is held without pods, and in two minutes of being applied neither side writes.
-async fn a_bad_release_in_git_starts_no_war(name: &str, tool: Tool) -> Result<()> {
-    let world = governed(name, tool).await?;
-    let git = Git::with(&world, tool)?;
+async fn a_bad_release_in_git_starts_no_war(name: &str, tool: Tool, says: Says) -> Result<()> {
+    let world = governed(name, tool, says).await?;
+    let settings_in_git = settings(&world).await?;
+    let git = Git::with(&world, tool, says)?;
     let bad = Release::new("v2").burning(100.0);
     git.sync(&bad).await?;
     world.reaches("checkout", "RolledBack").await?;
@@ -115,14 +131,16 @@ async fn a_bad_release_in_git_starts_no_war(name: &str, tool: Tool) -> Result<()
         })
         .await?;
     world.pods_are("checkout", "v1: 0/0, v2: 0/0, v3: 4/4").await?;
-    is_as_git_says(&world, &git.manifest(&fix)).await
+    assert_eq!(settings(&world).await?, settings_in_git);
+    Ok(())
 }
 
 /// While the canary is held, Git is applied again and again: nothing of the hold changes, and at its end all is as Git
 /// says.
 async fn a_canary_is_held_against_git(name: &str, tool: Tool) -> Result<()> {
-    let world = governed(name, tool).await?;
-    let git = Git::with(&world, tool)?;
+    let world = governed(name, tool, Says::All).await?;
+    let settings_in_git = settings(&world).await?;
+    let git = Git::with(&world, tool, Says::All)?;
     let release = Release::new("v2").burning(0.3);
     git.sync(&release).await?;
     world.pods_are("checkout", "v1: 4/4, v2: 1/1").await?;
@@ -136,31 +154,30 @@ async fn a_canary_is_held_against_git(name: &str, tool: Tool) -> Result<()> {
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (1, 4), "{}", world.history);
     // By Git: v1, v2, and once, noted as a wish for later, what it wants in place of the hold. By us: armed, latched, let go.
     assert_eq!(world.deployment("checkout").await?.generation, 6, "{}", world.history);
-    is_as_git_says(&world, &git.manifest(&release)).await
+    assert_eq!(settings(&world).await?, settings_in_git);
+    Ok(())
 }
 
-async fn is_as_git_says(world: &World, git: &Value) -> Result<()> {
-    let deployment = world.object("deployment", "checkout").await?;
-    for field in ["strategy", "minReadySeconds", "progressDeadlineSeconds"] {
-        assert_eq!(deployment["spec"][field], git["spec"][field], "{field}");
-    }
-    assert!(deployment["spec"]["paused"].as_bool() != Some(true));
-    Ok(())
+/// What a hold sets otherwise, with what the API server puts in place of what Git does not say.
+async fn settings(world: &World) -> Result<Value> {
+    let spec = world.object("deployment", "checkout").await?["spec"].take();
+    let fields = ["strategy", "minReadySeconds", "progressDeadlineSeconds"].map(|field| spec[field].clone());
+    Ok(json!([fields, spec["paused"] == true]))
 }
 
 #[tokio::test]
 async fn with_client_side_apply_a_bad_release_in_git_starts_no_war() -> Result<()> {
-    a_bad_release_in_git_starts_no_war("gitops-war-client", Tool::ClientSide).await
+    a_bad_release_in_git_starts_no_war("gitops-war-client", Tool::ClientSide, Says::All).await
 }
 
 #[tokio::test]
 async fn with_server_side_apply_a_bad_release_in_git_starts_no_war() -> Result<()> {
-    a_bad_release_in_git_starts_no_war("gitops-war-server", Tool::ServerSide).await
+    a_bad_release_in_git_starts_no_war("gitops-war-server", Tool::ServerSide, Says::All).await
 }
 
 #[tokio::test]
 async fn with_helm_a_bad_release_in_git_starts_no_war() -> Result<()> {
-    a_bad_release_in_git_starts_no_war("gitops-war-helm", Tool::Helm).await
+    a_bad_release_in_git_starts_no_war("gitops-war-helm", Tool::Helm, Says::All).await
 }
 
 #[tokio::test]
@@ -176,4 +193,19 @@ async fn with_server_side_apply_a_canary_is_held_against_git() -> Result<()> {
 #[tokio::test]
 async fn with_helm_a_canary_is_held_against_git() -> Result<()> {
     a_canary_is_held_against_git("gitops-canary-helm", Tool::Helm).await
+}
+
+#[tokio::test]
+async fn with_client_side_apply_a_bad_release_in_a_git_that_says_nothing_of_the_hold_starts_no_war() -> Result<()> {
+    a_bad_release_in_git_starts_no_war("gitops-war-bare-client", Tool::ClientSide, Says::Nothing).await
+}
+
+#[tokio::test]
+async fn with_server_side_apply_a_bad_release_in_a_git_that_says_nothing_of_the_hold_starts_no_war() -> Result<()> {
+    a_bad_release_in_git_starts_no_war("gitops-war-bare-server", Tool::ServerSide, Says::Nothing).await
+}
+
+#[tokio::test]
+async fn with_helm_a_bad_release_in_a_git_that_says_nothing_of_the_hold_starts_no_war() -> Result<()> {
+    a_bad_release_in_git_starts_no_war("gitops-war-bare-helm", Tool::Helm, Says::Nothing).await
 }

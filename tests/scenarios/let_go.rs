@@ -52,14 +52,3 @@ async fn when_its_policy_only_observes_a_canary_goes_on() -> Result<()> {
     world.patch_policy("checkout", json!({"spec": {"mode": "Observe"}})).await?;
     is_let_go(&world, &before).await
 }
-
-#[tokio::test]
-async fn while_the_operator_is_down_a_canary_stays_as_it_is_and_goes_on_afterwards() -> Result<()> {
-    let (world, before) = held("let-go-down").await?;
-    world.operator().process.kill()?;
-    world.patch_policy("checkout", json!({"spec": {"canary": {"hold": "10s"}}})).await?;
-    assert_eq!(world.pods("checkout").await?, "v1: 4/4, v2: 1/1");
-    world.operator().process.start()?;
-    world.operator().wait_until_ready().await?;
-    is_let_go(&world, &before).await
-}

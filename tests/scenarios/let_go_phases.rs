@@ -7,21 +7,14 @@ use anyhow::Result;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
+use crate::phases::{EVER, is_as_its_owner_has_it, service};
+use crate::world::{PATIENCE, Policy, Release, World, WorldOptions};
 
 /// How a policy comes to hold a Deployment no more. Each has a Deployment of its name, and a policy for it alone.
 const WAYS: [&str; 3] = ["deleted", "unselected", "observed"];
 
-/// Longer than any scenario takes.
-const EVER: &str = "1h";
-
 /// For a scenario in which it takes long to renew it.
 const LEASE: Duration = Duration::from_secs(60);
-
-fn service(name: &str) -> Service {
-    let service = Service::new(name).replicas(2).rolling("50%", 1);
-    service.with("minReadySeconds", 1).with("progressDeadlineSeconds", 400)
-}
 
 /// Three Deployments that are governed, with v1 as the stable version.
 async fn governed(name: &str, change: impl Fn(Policy) -> Policy) -> Result<World> {
@@ -46,21 +39,6 @@ async fn let_go(world: &World) -> Result<()> {
     world.kubectl(&["delete", "ebp", "deleted"]).await?;
     world.patch_policy("unselected", json!({"spec": {"selector": {"matchLabels": {"app": "another"}}}})).await?;
     world.patch_policy("observed", json!({"spec": {"mode": "Observe"}})).await
-}
-
-/// What a hold may change, with the values that the owner of each Deployment has written.
-async fn is_as_its_owner_has_it(world: &World, way: &str) -> Result<()> {
-    let spec = world.object("deployment", way).await?["spec"].take();
-    let owners = world.manifest(way, &Release::new("v1"))["spec"].take();
-    for field in ["strategy", "minReadySeconds", "progressDeadlineSeconds", "paused"] {
-        assert_eq!(
-            spec.get(field).unwrap_or(&Value::Null),
-            owners.get(field).unwrap_or(&Value::Null),
-            "{way}: {field}"
-        );
-    }
-    assert_eq!(world.deployment(way).await?.hold, None, "{way}");
-    Ok(())
 }
 
 /// All pods are v2's, held by nobody; what was held is said to go on, once, and what was not is not.
@@ -166,9 +144,9 @@ async fn what_recovers_stays_where_it_was_brought() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_policy_that_is_deleted_in_the_moment_of_the_rollback_leaves_nothing_behind() -> Result<()> {
-    let world = World::start(WorldOptions::named("let-go-rolling-back").own_path().lease(LEASE)).await?;
+/// The policy lets go while the patch that rolls back is on its way to the API server.
+async fn in_the_moment_of_the_rollback(name: &str, let_go: impl AsyncFn(&World) -> Result<()>) -> Result<()> {
+    let world = World::start(WorldOptions::named(name).own_path().lease(LEASE)).await?;
     let canary = json!({"traffic": "30%", "hold": EVER});
     let policy = Policy::of("checkout").with("/canary", canary);
     world.governed(service("checkout").replicas(4).traffic(10_000.0), Release::new("v1"), policy).await?;
@@ -176,8 +154,7 @@ async fn a_policy_that_is_deleted_in_the_moment_of_the_rollback_leaves_nothing_b
     world.pods_were("checkout", "v1: 4/4, v2: 2/2").await?;
     world.path().takes(Duration::from_secs(2));
     world.at_the_moment("v2 is condemned", |history| history.condemned("checkout", "v2")).await?;
-    // The patch that rolls back is on its way.
-    world.kubectl(&["delete", "ebp", "checkout"]).await?;
+    let_go(&world).await?;
     world.path().takes(Duration::ZERO);
     world
         .eventually("v1 is back, and nothing is held", PATIENCE, async || {
@@ -189,4 +166,29 @@ async fn a_policy_that_is_deleted_in_the_moment_of_the_rollback_leaves_nothing_b
     is_as_its_owner_has_it(&world, "checkout").await?;
     assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v1"]);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_policy_that_is_deleted_in_the_moment_of_the_rollback_leaves_nothing_behind() -> Result<()> {
+    let deleted = async |world: &World| world.kubectl(&["delete", "ebp", "checkout"]).await.map(|_| ());
+    in_the_moment_of_the_rollback("let-go-rolling-deleted", deleted).await
+}
+
+/// The change is not waited to be taken in: that would take longer than the moment lasts.
+async fn changed(world: &World, spec: Value) -> Result<()> {
+    let patch = json!({"spec": spec}).to_string();
+    world.kubectl(&["patch", "ebp", "checkout", "--type=merge", "--patch", &patch]).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_policy_that_selects_something_else_in_the_moment_of_the_rollback_leaves_nothing_behind() -> Result<()> {
+    let another = json!({"selector": {"matchLabels": {"app": "another"}}});
+    in_the_moment_of_the_rollback("let-go-rolling-unselected", async |world| changed(world, another.clone()).await)
+        .await
+}
+
+#[tokio::test]
+async fn a_policy_that_only_observes_from_the_moment_of_the_rollback_on_leaves_nothing_behind() -> Result<()> {
+    let observe = json!({"mode": "Observe"});
+    in_the_moment_of_the_rollback("let-go-rolling-observed", async |world| changed(world, observe.clone()).await).await
 }

@@ -24,6 +24,7 @@
 //! - A condition that does not come tells the whole story: describe, Events, ReplicaSets, history, the operator's log.
 //!   `TESTBED_KEEP=1` keeps the control plane's own logs.
 
+mod phases;
 mod world;
 
 mod api_server_restarts;
@@ -61,3 +62,4 @@ mod story;
 mod threshold;
 mod two_policies;
 mod two_replicas;
+mod uninstalled;

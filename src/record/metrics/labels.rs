@@ -30,6 +30,57 @@ impl EventFate {
     }
 }
 
+/// A change of a Deployment or of its ReplicaSets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// The Deployment is paused in our name.
+    Pause,
+    /// What we hold is taken away.
+    Release,
+    /// The Deployment is held as a canary.
+    HoldCanary,
+    /// What people asked for by annotation is taken away.
+    Answer,
+    /// ReplicaSets get their pods.
+    Resize,
+    /// The condemned mark is taken off.
+    Pardon,
+    /// The condemned mark is put on.
+    Condemn,
+    /// The stable template is put back.
+    RollBack,
+    /// Fields get their appliers back.
+    HandBack,
+}
+
+impl Change {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Pause,
+        Self::Release,
+        Self::HoldCanary,
+        Self::Answer,
+        Self::Resize,
+        Self::Pardon,
+        Self::Condemn,
+        Self::RollBack,
+        Self::HandBack,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Release => "release",
+            Self::HoldCanary => "hold_canary",
+            Self::Answer => "answer",
+            Self::Resize => "resize",
+            Self::Pardon => "pardon",
+            Self::Condemn => "condemn",
+            Self::RollBack => "roll_back",
+            Self::HandBack => "hand_back",
+        }
+    }
+}
+
 /// What became of one write of a policy's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StatusWrite {

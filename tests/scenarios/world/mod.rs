@@ -211,6 +211,14 @@ impl World {
         Ok(())
     }
 
+    /// Ends the operator and uninstalls its chart, and returns what the chart's last Job printed.
+    pub(crate) async fn uninstall(&self) -> Result<String> {
+        for operator in &self.operators {
+            operator.process.kill()?;
+        }
+        self.installation.uninstall(&self.ground, &self.client).await
+    }
+
     /// The operator's first replica.
     pub(crate) fn operator(&self) -> &Operator {
         &self.operators[0]

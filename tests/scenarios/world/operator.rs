@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use serde_json::json;
 use testbed::port::free_port;
 use testbed::process::{Process, ProcessSpec};
+use tokio::process::Command;
 
 use super::platform::Ground;
 
@@ -41,6 +43,8 @@ pub(crate) struct Switches {
 pub(crate) struct Installation {
     arguments: Vec<String>,
     folder: PathBuf,
+    release: String,
+    namespace: String,
 }
 
 impl Installation {
@@ -91,7 +95,31 @@ impl Installation {
         arguments.push(format!("--kubeconfig={}", kubeconfig.display()));
         // In place of a minute.
         arguments.push("--budget-interval=2s".to_owned());
-        Ok(Self { arguments, folder: folder.to_owned() })
+        Ok(Self { arguments, folder: folder.to_owned(), release, namespace: namespace.to_owned() })
+    }
+
+    /// Uninstalls the chart. kwok does not run what is in a Job's pod, so the Job that Helm would start at the end is run
+    /// here, with the Job's own arguments and its account's rights. Returns what it printed.
+    pub(crate) async fn uninstall(&self, ground: &Ground, client: &Client) -> Result<String> {
+        let namespace = format!("--namespace={}", self.namespace);
+        let hooks = ground.cluster.helm(&["get", "hooks", &self.release, &namespace]).await?;
+        ground.cluster.helm(&["uninstall", &self.release, &namespace, "--no-hooks"]).await?;
+        ground.cluster.kubectl_with_input(&["apply", "--filename=-"], &hooks).await?;
+
+        let jobs: Api<Job> = Api::namespaced(client.clone(), &self.namespace);
+        let name = format!("{}-uninstall", self.release);
+        let pod = jobs.get(&name).await?.spec.and_then(|spec| spec.template.spec).context("the Job has no pod")?;
+        let account = pod.service_account_name.context("the Job has no account of its own")?;
+        let kubeconfig = ground.kubeconfig_of(&self.namespace, &account).await?;
+        let mut told = String::new();
+        for container in pod.containers {
+            let mut command = Command::new(PROGRAM);
+            command.args(container.args.unwrap_or_default()).arg("--kubeconfig").arg(&kubeconfig);
+            let output = command.output().await?;
+            ensure!(output.status.success(), "the Job fails: {output:?}");
+            told.push_str(&String::from_utf8(output.stdout)?);
+        }
+        Ok(told)
     }
 
     /// Gives replicas started from now on one more argument.

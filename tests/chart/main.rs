@@ -1,5 +1,7 @@
 //! The Helm chart, as the real Helm renders it.
 
+mod monitoring;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::LazyLock;
@@ -114,6 +116,7 @@ fn lint_finds_nothing_even_when_it_is_strict() {
         &[][..],
         &[PROMETHEUS],
         &[PROMETHEUS, "watch.namespaces={shop,search}", "crds.install=false", "podDisruptionBudget.enabled=false"],
+        &[PROMETHEUS, "monitoring.podMonitor.enabled=true", "monitoring.alerts.enabled=true"],
         &[PROMETHEUS, "serviceAccount.create=false", "serviceAccount.name=present"],
         &[PROMETHEUS, "credentials[0].name=far", "credentials[0].secretName=far-token", "replicas=1"],
     ] {
@@ -291,7 +294,9 @@ fn a_release_that_shares_the_policies_with_others_has_its_admission_policies_and
     assert!(container["args"].as_array().is_some_and(|args| args.contains(&json!(argument))), "{container}");
     let words = container["args"].as_array().into_iter().flatten().map(|argument| argument.as_str().expect("text"));
     Cli::try_parse_from(std::iter::once("error-budget-gatekeeper").chain(words)).expect("the Job understands it");
-    let list = json!({"apiGroups": ["errorbudget.dev"], "resources": ["errorbudgetpolicies"], "verbs": ["list"]});
+    let list = json!({
+        "apiGroups": ["errorbudget.dev"], "resources": ["errorbudgetpolicies"], "verbs": ["override", "list"],
+    });
     let rights = objects.iter().filter(|object| is_hook(object) && object["kind"] == "ClusterRole");
     assert!(rights.into_iter().all(|role| role["rules"].as_array().is_some_and(|rules| rules.contains(&list))));
 
@@ -319,7 +324,7 @@ fn a_release_that_shares_the_policies_with_others_has_its_admission_policies_and
 }
 
 #[test]
-fn the_service_and_the_disruption_budget_select_the_pods() {
+fn whatever_is_about_the_pods_selects_them() {
     let objects = rendered(&["podLabels.team=red"]);
     let deployment = &one(&objects, "Deployment")["spec"];
     let labels = deployment["template"]["metadata"]["labels"].as_object().expect("labels");
@@ -328,11 +333,28 @@ fn the_service_and_the_disruption_budget_select_the_pods() {
         &deployment["selector"]["matchLabels"],
         &one(&objects, "Service")["spec"]["selector"],
         &one(&objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        &one(&objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
     ] {
         let selector = selector.as_object().expect("a selector");
         assert!(!selector.is_empty());
         assert!(selector.iter().all(|(key, value)| labels.get(key) == Some(value)), "{selector:?}");
     }
+}
+
+#[test]
+fn only_the_port_of_the_pages_is_reachable_from_outside_and_by_whom_can_be_said() {
+    let port = json!([{"protocol": "TCP", "port": "http"}]);
+    let objects = rendered(&[]);
+    let policy = &one(&objects, "NetworkPolicy")["spec"];
+    assert_eq!((&policy["policyTypes"], &policy["ingress"]), (&json!(["Ingress"]), &json!([{"ports": port}])));
+    let named = container(&objects)["ports"].as_array().expect("ports");
+    assert!(named.iter().any(|port| port["name"] == "http"), "{named:?}");
+
+    let monitoring = "networkPolicy.from[0].namespaceSelector.matchLabels.team=watchers";
+    let from = json!([{"namespaceSelector": {"matchLabels": {"team": "watchers"}}}]);
+    let objects = rendered(&[monitoring]);
+    assert_eq!(one(&objects, "NetworkPolicy")["spec"]["ingress"], json!([{"ports": port, "from": from}]));
+    assert!(of_kind(&rendered(&["networkPolicy.enabled=false"]), "NetworkPolicy").is_empty());
 }
 
 #[test]
@@ -479,7 +501,10 @@ fn after_an_uninstall_a_job_may_release_what_is_held_and_nothing_else() {
         let objects = rendered(settings);
         let hooks: Vec<&Value> = objects.iter().filter(|object| is_hook(object)).collect();
         let rules: Vec<&Value> = hooks.iter().map(|hook| &hook["rules"]).filter(|rules| !rules.is_null()).collect();
-        let release = json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "patch"]}]);
+        let release = json!([
+            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "patch"]},
+            {"apiGroups": ["errorbudget.dev"], "resources": ["errorbudgetpolicies"], "verbs": ["override"]},
+        ]);
         assert_eq!(rules, vec![&release; roles]);
         let job = hooks.iter().find(|hook| hook["kind"] == "Job").expect("a Job");
         let pod = &job["spec"]["template"]["spec"];
