@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::extract::{Path, Query, State};
@@ -29,6 +30,7 @@ use crate::ground::Ground;
 /// Where the API server finds this machine: the first node's address.
 const NODE: &str = "172.30.0.1";
 const NAME: &str = "metrics-server";
+const HANDSHAKE: Duration = Duration::from_millis(500);
 
 /// Runs until it is dropped.
 pub(crate) struct MetricsApi(JoinHandle<()>);
@@ -153,9 +155,9 @@ impl Listener for Tls {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            // Whoever does not speak TLS is of no interest.
+            // Whoever does not speak TLS is of no interest, and whoever says nothing must not keep others waiting.
             if let Ok((stream, address)) = self.listener.accept().await
-                && let Ok(stream) = self.acceptor.accept(stream).await
+                && let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await
             {
                 return (stream, address);
             }

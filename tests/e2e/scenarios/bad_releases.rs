@@ -43,6 +43,8 @@ impl Case {
 struct Pair {
     governed: Loss,
     plain: Loss,
+    /// How many requests it answered, with the operator.
+    met: usize,
     /// What was told of the governed one.
     story: String,
 }
@@ -64,6 +66,7 @@ async fn pair(ground: &Ground, case: Case) -> Result<Pair> {
     if let Ok(rest) = Duration::try_from(counted.duration_since(Timestamp::now())) {
         tokio::time::sleep(rest).await;
     }
+    let met = governed.responses().iter().filter(|response| response.version.as_deref() == Some("v2")).count();
     let (lost, lost_plain) =
         (Loss::of(&governed.responses(), began, counted), Loss::of(&plain.responses(), began, counted));
     let seconds = governed
@@ -77,13 +80,13 @@ async fn pair(ground: &Ground, case: Case) -> Result<Pair> {
     governed.serves_well(AFTER).await?;
     plain.close().await?;
     governed.close().await?;
-    Ok(Pair { governed: lost, plain: lost_plain, story })
+    Ok(Pair { governed: lost, plain: lost_plain, met, story })
 }
 
 impl Pair {
     /// The operator saved at least half of what was lost without it.
     fn saved_half(&self) -> Result<()> {
-        let Self { governed, plain, story } = self;
+        let Self { governed, plain, story, .. } = self;
         ensure!(
             plain.bad > 0 && governed.percent() * 2.0 < plain.percent(),
             "lost {} with the operator, {} without:\n{story}",
@@ -124,6 +127,6 @@ pub(super) async fn a_release_that_runs_out_of_memory_is_rolled_back(ground: &Gr
 
 pub(super) async fn a_release_that_is_never_ready_is_rolled_back(ground: &Ground) -> Result<()> {
     let pair = pair(ground, Case::new("never Ready", "never", "READINESS", "never")).await?;
-    ensure!(pair.governed.bad == 0, "its users met it: {}", pair.governed.cells());
+    ensure!(pair.met == 0, "it answered {} requests", pair.met);
     Ok(())
 }

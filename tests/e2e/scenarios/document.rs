@@ -69,6 +69,8 @@ pub(super) async fn the_documented_commands_install_two_ready_pods_under_restric
     let account = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");
     let (refused, answer) = ground.exit_of(&format!("kubectl auth can-i get secrets --as {account} -A"), "").await?;
     ensure!(refused == 1 && answer.starts_with("no"), "may it read Secrets? {answer}");
+    // That it is there: the pod network of this cluster does not enforce it.
+    ground.shell(&format!("kubectl get networkpolicy {OPERATOR} -n {OPERATOR}")).await?;
     let user = "jsonpath={.items[*].spec.containers[*].securityContext.readOnlyRootFilesystem}";
     let user = ground.shell(&format!("kubectl get pods -n {OPERATOR} -o {user}")).await?;
     ensure!(user == "true true", "its file system can be written to: {user}");
