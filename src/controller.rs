@@ -11,6 +11,7 @@ mod keeper;
 mod measured;
 mod policies;
 mod reading;
+mod slos;
 mod stages;
 mod taking;
 mod telling;
@@ -40,6 +41,7 @@ use crate::act::Applier;
 use crate::config::OperatorConfig;
 use crate::measure::budget::Budgets;
 use crate::measure::sampler::Sampler;
+use crate::measure::slos::Slos;
 use crate::policy::Selector;
 use crate::record::events::Events;
 use crate::record::metrics::Metrics;
@@ -64,6 +66,7 @@ pub struct Context {
     keeper: Keeper,
     gates: Gates,
     budgets: Budgets,
+    slos: Slos,
     sampler: Arc<Sampler>,
     applier: Applier,
     events: Events,
@@ -85,6 +88,8 @@ pub struct Parts {
     pub sampler: (Arc<Sampler>, UnboundedReceiver<DeploymentKey>),
     /// Asks what is left of error budgets.
     pub budgets: Budgets,
+    /// Asks what other tools keep of objectives, as often as for budgets.
+    pub slos: Slos,
     /// The policies that are enforced, by their labels; all without it.
     pub policy_selector: Option<Selector>,
     /// How often, for each policy.
@@ -112,6 +117,7 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()> + Send + 'stat
         policies,
         sampler,
         budgets,
+        slos,
         policy_selector,
         budget_interval,
         applier,
@@ -135,6 +141,7 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()> + Send + 'stat
         keeper: Keeper::default(),
         gates: Gates::new(budget_interval, passes),
         budgets,
+        slos,
         sampler,
         applier,
         events,
@@ -143,6 +150,7 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()> + Send + 'stat
     });
     let keeper = tokio::spawn(keeper::keep(Arc::clone(&context)));
     let gate_keeper = tokio::spawn(gate::keep(Arc::clone(&context)));
+    let slo_reader = tokio::spawn(slos::keep(Arc::clone(&context), budget_interval));
     let wakes = stream::select(looks, gates);
     let queue = queue(&context, touched_deployments, touched_policies, wakes).take_until(Box::pin(shutdown));
     let reconcile =
@@ -161,6 +169,7 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()> + Send + 'stat
         .await;
     keeper.abort();
     gate_keeper.abort();
+    slo_reader.abort();
 }
 
 type Request = ReconcileRequest<DeploymentView>;
@@ -182,7 +191,7 @@ fn queue(
     };
     // What was touched before leadership was gained, nobody acted on.
     for view in context.policy_store.state() {
-        context.policies.apply(&view, &context.config);
+        context.policies.apply(&view, &context.config, &context.slos);
         context.keeper.look_at(&view.key());
     }
     let known = context.deployment_store.state();
@@ -261,7 +270,7 @@ impl Context {
         match self.policy_store.get(&name) {
             Some(view) => {
                 let key = view.key();
-                self.policies.apply(&view, &self.config);
+                self.policies.apply(&view, &self.config, &self.slos);
                 if self.policies.get(&key).is_some_and(|known| known.is_ours) {
                     info!(policy = %key, "policy taken in");
                 } else {

@@ -1,7 +1,7 @@
 //! `import`: a policy from what another tool's files promise. What cannot be carried over is said, and never guessed.
 
 mod openslo;
-mod query;
+mod threshold;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -28,6 +28,7 @@ enum Format {
     /// SLOs become the objectives of one policy, since all of them govern the same Deployments. Their indicators are
     /// ratioMetrics with queries of Prometheus, inline or of an SLI in the same file: bad and total, or good and total where
     /// one matcher tells them apart. sum, rate and increase around a counter are taken off, which leaves the ratio as it is.
+    /// A thresholdMetric of a histogram becomes a latency objective.
     /// What cannot be carried over is said on standard error, with what to write instead. The policy passes `lint`.
     Openslo(OpenSloArgs),
 }

@@ -6,6 +6,7 @@
 //! | [`document`] | files as kubectl reads them |
 //! | [`definition`], [`suggest`] | what the CustomResourceDefinition refuses, and what may have been meant |
 //! | [`offline`] | all that can be said without asking anybody |
+//! | [`slos`] | what other tools say of the objectives that it names |
 //! | [`service`] | what Prometheus has of the policy's services |
 //! | [`forecast`] | how long a release that burns the budget would go unseen |
 //! | [`report`] | all of it, for people and programs |
@@ -16,6 +17,7 @@ mod forecast;
 mod offline;
 mod report;
 mod service;
+mod slos;
 mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,6 +202,17 @@ async fn ask(args: &LintArgs, config: Option<&OperatorConfig>, sound: Vec<Sound>
             client.map(Arc::new).map_err(|error| report.unanswered.push(crate::cli::in_full(&error))).ok()
         });
         let Some(asked) = client.clone() else { continue };
+        let (policy, reads) = match slos::read(&asked, policy, reads, &offline::labels(config, &name)).await {
+            Ok(whole) => whole,
+            Err(slos::Lacking { key, problems, failures }) => {
+                report.policies[index].add(Severity::Problem, problems);
+                if !failures.is_empty() {
+                    report.unanswered.extend(failures.iter().map(|failure| format!("{key}: {failure}")));
+                    *client = None;
+                }
+                continue;
+            }
+        };
         let asking = service::ask(&asked, &policy, &reads, &only, Timestamp::now());
         let found = timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
             let words =

@@ -29,6 +29,7 @@ use crate::measure::client::{PrometheusClient, QueryKind, QueryObserver};
 use crate::measure::direct::page::{PageObserver, PageReader};
 use crate::measure::look::Missing;
 use crate::measure::sampler::{Sampler, system_clock};
+use crate::measure::slos::Slos;
 use crate::record::metrics::Metrics;
 use crate::record::{events, status::StatusWriter};
 use crate::server::{self, Gate, Heartbeat, Pages, Readiness};
@@ -183,6 +184,7 @@ async fn lead(args: RunArgs, parts: Prepared, stopped: Receiver<bool>) -> anyhow
             Some((name.clone(), Endpoint::new(Arc::clone(endpoint), concurrency)))
         });
         let budgets = Budgets::new(asked.collect(), system_clock());
+        let slos = Slos::new(endpoints.clone());
         let (sampler, looks) = Sampler::with_pages(endpoints, reader, system_clock());
         let sampling = tokio::spawn(Arc::clone(&sampler).run());
         let may_write = || {
@@ -199,6 +201,7 @@ async fn lead(args: RunArgs, parts: Prepared, stopped: Receiver<bool>) -> anyhow
             policies: (policy_store, policies),
             sampler: (sampler, looks),
             budgets,
+            slos,
             policy_selector: args.policy_selector,
             budget_interval: args.budget_interval,
             applier: Applier::new(client.clone(), may_write()),

@@ -60,6 +60,11 @@ fn refused() -> Vec<Refused> {
     let traffic = "write a whole percentage from 0% to 100%, for example 10%";
     let threshold = "write a duration from 1us to 1h, for example 250ms or 1s";
     let slow = |threshold: &str| json!({"latency": {"histogram": "latency_seconds", "threshold": threshold}});
+    let kept = |field: &str, value: Value| {
+        let mut objective = json!({"name": "availability", "indicator": {"pyrra": {"name": "s"}}});
+        objective[field] = value;
+        json!([objective])
+    };
     let one = least()["spec"]["objectives"][0].clone();
     vec![
         ("/spec/selector", Value::Null, "spec.selector", "Required value"),
@@ -87,6 +92,32 @@ fn refused() -> Vec<Refused> {
         ("/spec/objectives/0/window", json!("4w"), "spec.objectives[0].window", budget_window),
         ("/spec/objectives/0/window", json!("91d"), "spec.objectives[0].window", budget_window),
         ("/spec/objectives/0/window", json!("2161h"), "spec.objectives[0].window", budget_window),
+        (
+            "/spec/objectives/0/target",
+            Value::Null,
+            "spec.objectives[0].target",
+            "it is required with ratio, latency and query",
+        ),
+        ("/spec/objectives", kept("target", json!("99")), "spec.objectives[0].target", "leave it out"),
+        ("/spec/objectives", kept("window", json!("28d")), "spec.objectives[0].window", "leave it out"),
+        (
+            "/spec/objectives",
+            kept("budgetFrom", json!({"remaining": "left"})),
+            "spec.objectives[0].budgetFrom",
+            "what Sloth and Pyrra record of the budget is read; leave it out",
+        ),
+        (
+            "/spec/objectives",
+            kept("indicator", json!({"sloth": {"service": "s", "slo": "s"}, "pyrra": {"name": "s"}})),
+            "spec.objectives[0].indicator",
+            "write exactly one indicator",
+        ),
+        (
+            "/spec/objectives",
+            kept("indicator", json!({"sloth": {"service": "s"}})),
+            "spec.objectives[0].indicator.sloth.slo",
+            "Required value",
+        ),
         (
             "/spec/objectives/0/indicator",
             json!({}),
@@ -128,6 +159,23 @@ fn refused() -> Vec<Refused> {
             }),
             "spec.canary.maximumHold",
             "write a longer one, for example 1h, or a shorter warmup",
+        ),
+        (
+            "/spec/monitor",
+            json!({"controlPods": 101}),
+            "spec.monitor.controlPods",
+            "should be less than or equal to 100",
+        ),
+        (
+            "/spec",
+            json!({
+                "selector": {"matchLabels": {"app": "checkout"}},
+                "objectives": [{"name": "errors", "target": "99", "indicator": {"ratio": {"errors": "e", "total": "t"}}}],
+                "monitor": {"controlPods": 2},
+                "detection": {"rule": "Threshold"},
+            }),
+            "spec.monitor.controlPods",
+            "write controlPods: 0, or rule: Sequential",
         ),
         (ratio, json!({"errors": "e", "total": "e"}), "spec.objectives[0].indicator.ratio", "write narrower errors"),
         (
@@ -250,6 +298,20 @@ fn refused() -> Vec<Refused> {
             }),
             "spec.evidence",
             "write another indicator, or evidence: Prometheus",
+        ),
+        (
+            "/spec",
+            json!({
+                "selector": {"matchLabels": {"app": "probe"}},
+                "evidence": "Pods",
+                "objectives": [{
+                    "name": "latency",
+                    "target": "99",
+                    "indicator": {"latency": {"histogram": "h", "threshold": "1s", "type": "Native"}},
+                }],
+            }),
+            "spec.evidence",
+            "write type: Classic, or evidence: Prometheus",
         ),
         ("/spec/pods", json!({}), "spec.pods", "write evidence: Pods, or leave pods out"),
         ("/spec/pods", json!({"port": 0}), "spec.pods.port", "write a number from 1 to 65535 without quotes"),
@@ -428,13 +490,12 @@ async fn shows_defaults(cluster: &Cluster) {
         "rule": "Sequential", "onMissingEvidence": "Hold",
     });
     assert_eq!(spec["detection"], detection);
-    assert_eq!(spec["monitor"], json!({"timeout": "5m", "autoRollback": true}));
+    assert_eq!(spec["monitor"], json!({"timeout": "5m", "autoRollback": true, "controlPods": 0}));
     let validate = json!({"threshold": "0.8", "onUnknownBudget": "Allow", "admission": "Hold"});
     assert_eq!((&spec["validate"], &spec["budget"]), (&validate, &json!({"scope": "PerDeployment"})));
     let canary = json!({"traffic": "10%", "hold": "2m", "minimumRequests": 0, "maximumHold": "1h"});
     assert_eq!((&spec["canary"], &spec["approval"]), (&canary, &json!("Automatic")));
     assert_eq!((&spec["mode"], &spec["prometheus"]), (&json!("Enforce"), &json!("default")));
-    assert_eq!(spec["objectives"][0]["window"], json!("28d"));
 
     let mut partial = least();
     put(&mut partial, "/spec/detection", &json!({"looks": 6}));

@@ -22,6 +22,7 @@ use gatekeeper::measure::pods::PodGroup;
 use gatekeeper::measure::query::Revisions;
 use gatekeeper::measure::reads::Reads;
 use gatekeeper::measure::sampler::{Sampler, Subject, system_clock};
+use gatekeeper::measure::slos::{Answer, Slos};
 use gatekeeper::measure::subject::ReadFrom;
 use gatekeeper::policy::{Counts, Indicator, Policy};
 use gatekeeper::watch::rollout::DeploymentKey;
@@ -141,21 +142,45 @@ fn subject(policy: &Policy, reads: &[Reads], since: Timestamp) -> Subject {
 /// What is measured of an example's objectives while the second half of all counts comes in, of new pods and of stable ones;
 /// and what was spent of the budget.
 async fn measured(name: &str) -> Result<Vec<((Served, Served), Spent)>> {
-    measured_of(&policy(name)?, [exposition(name, 0.5)?, exposition(name, 1.0)?]).await
+    measured_of(&policy(name)?, [exposition(name, 0.5)?, exposition(name, 1.0)?], rules(name)).await
+}
+
+/// The rules that another tool generated for an example, where one did.
+fn rules(name: &str) -> Option<String> {
+    std::fs::read_to_string(path("tests/fixtures/indicators", &format!("{name}.rules.yaml"))).ok()
+}
+
+/// The policy with what Prometheus has of the SLOs that it names.
+async fn with_slos(policy: &Policy, client: &Arc<PrometheusClient>) -> Result<Policy> {
+    let slos = Slos::new(BTreeMap::from([("default".to_owned(), Arc::clone(client))]));
+    slos.ask("default", &policy.named.iter().map(|named| named.slo.clone()).collect()).await;
+    let found = policy.named.iter().map(|named| match slos.of("default", &named.slo) {
+        Answer::Known(slo) => Ok(slo?),
+        Answer::NotAsked => anyhow::bail!("it was asked"),
+    });
+    policy.with_slos(&found.collect::<Result<Vec<_>>>()?).map_err(|errors| anyhow::anyhow!("{errors:?}"))
 }
 
 /// The same of any policy and the two texts that are served.
-async fn measured_of(policy: &Policy, [first, then]: [String; 2]) -> Result<Vec<((Served, Served), Spent)>> {
+async fn measured_of(
+    policy: &Policy,
+    [first, then]: [String; 2],
+    rules: Option<String>,
+) -> Result<Vec<((Served, Served), Spent)>> {
+    let bench = Bench::serving(first).await?;
+    let client = bench.client()?;
+    if let Some(rules) = rules {
+        bench.prometheus.load_rules("slos", &rules).await?;
+    }
+    let policy = &with_slos(policy, &client).await?;
     let reads = policy.objectives.iter().map(|objective| {
         Reads::of(objective, policy, &PodLabels::default())
             .map_err(|errors| anyhow::anyhow!("{}: {errors:?}", objective.name))
     });
     let reads = reads.collect::<Result<Vec<_>>>()?;
-    let bench = Bench::serving(first).await?;
     let scraped = r#"count_over_time(up{job="traffic"}[1m]) > 3"#;
     eventually(scraped, async || Ok((!bench.prometheus.query(scraped).await?.is_empty()).then_some(()))).await?;
 
-    let client = bench.client()?;
     let (sampler, _woken) = Sampler::new(BTreeMap::from([("default".to_owned(), Arc::clone(&client))]), system_clock());
     let since = Timestamp::now();
     let subject = subject(policy, &reads, since);
@@ -295,7 +320,7 @@ async fn what_an_exporter_counts_between_scrapes_is_summed_a_look_at_a_time() ->
         };
         format!("{}{}fixture_share {share}\n", of(CANARY, 2.0, 16.0), of(STABLE, 0.0, 64.0))
     };
-    let measured = measured_of(&policy, [text(0.5), text(1.0)]).await?;
+    let measured = measured_of(&policy, [text(0.5), text(1.0)], None).await?;
     let [((new, old), Spent::Counts { errors, total, .. })] = measured.as_slice() else { panic!("{measured:?}") };
     // How many scrapes there were is up to the machine; each counts once, and for both alike.
     assert!(new.1 > 0.0 && new.1 % 16.0 == 0.0 && old.1 % 64.0 == 0.0, "{measured:?}");

@@ -268,6 +268,47 @@ async fn the_example_policies_are_clean() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What Sloth generates for an SLO of this total, which promises 99.9 %.
+fn rules_of_sloth(total: &str) -> String {
+    let labels = "labels: {sloth_service: kasse, sloth_slo: availability}";
+    format!(
+        "groups:\n- name: sloth\n  rules:\n\
+         \x20 - {{record: 'slo:sli_error:ratio_rate5m', {labels}, expr: '(sum(rate({total}{{code=\"500\"}}[5m]))) / (sum(rate({total}[5m])))'}}\n\
+         \x20 - {{record: 'slo:objective:ratio', {labels}, expr: vector(0.9990000000000001)}}\n\
+         \x20 - {{record: 'slo:time_period:days', {labels}, expr: vector(30)}}\n"
+    )
+}
+
+#[tokio::test]
+async fn an_slo_that_a_policy_names_is_read_and_looked_at_like_any_objective() -> anyhow::Result<()> {
+    let bench = Bench::start().await?;
+    let mut named: Value = serde_norway::from_str(&policy("http_requests_total"))?;
+    let indicator = json!({"sloth": {"service": "kasse", "slo": "availability"}});
+    named["spec"]["objectives"] = json!([{"name": "availability", "indicator": indicator}]);
+    let named = named.to_string();
+    let offline = run(&["lint", "-f", "-"], &named).await?;
+    assert_eq!(offline.code, Some(0), "{offline:?}");
+    let not_there = bench.lint(&[], &named).await?;
+    assert_eq!(not_there.code, Some(1), "{not_there:?}");
+    let said =
+        "spec.objectives[0].indicator.sloth: Prometheus has no rules of Sloth's SLO \"availability\" of \"kasse\"";
+    assert!(not_there.output.contains(said), "{not_there:?}");
+
+    bench.prometheus.load_rules("sloth", &rules_of_sloth("http_requests_total")).await?;
+    let there = bench.lint(&[], &named).await?;
+    assert_eq!(there.code, Some(0), "{there:?}");
+    assert!(there.output.contains("kasse") && there.output.contains("availability"), "{there:?}");
+
+    bench
+        .prometheus
+        .load_rules("sloth", &rules_of_sloth("http_requests_total{namespace=\"bank\"}").replace("}{", ","))
+        .await?;
+    let foreign = bench.lint(&[], &named).await?;
+    assert_eq!(foreign.code, Some(1), "{foreign:?}");
+    assert!(foreign.output.contains("a policy reads its own namespace only"), "{foreign:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_example_openslo_files_become_policies_that_are_clean() -> anyhow::Result<()> {
     let all = files("config/openslo")?;

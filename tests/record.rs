@@ -64,6 +64,7 @@ fn state(phase: Phase) -> State {
     let now = Timestamp::from_second(2_000_000_000).expect("a time");
     State {
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         heard: None,

@@ -38,7 +38,7 @@ pub(super) fn spec() -> Value {
     let (timeout, window) = (is_duration("self.monitor.timeout"), is_duration("self.detection.window"));
     // Six digits below 100 keep the rounding of doubles on the safe side: what passes is truly below the limit.
     let reachable = format!(
-        "self.objectives.all(o, !{target} || !{violation} || \
+        "self.objectives.all(o, !has(o.target) || !{target} || !{violation} || \
          double(self.detection.violation) * (100.0 - double(o.target)) < 99.9999)"
     );
     let one_window =
@@ -75,6 +75,12 @@ pub(super) fn spec() -> Value {
              objectives where it is left out); write a longer timeout, for example \"5m\", or a shorter warmup",
         ),
         rule(
+            ".monitor.controlPods",
+            "self.monitor.controlPods == 0 || self.detection.rule == 'Sequential'",
+            "rule Threshold compares the new pods with no others, so none are kept for it; write controlPods: 0, or rule: \
+             Sequential",
+        ),
+        rule(
             ".canary.maximumHold",
             hold,
             "it is not longer than detection.warmup (30s for latency objectives where it is left out), so the canary could \
@@ -92,8 +98,9 @@ pub(super) fn spec() -> Value {
         ),
         rule(
             ".evidence",
-            "self.evidence != 'Pods' || self.objectives.all(o, !has(o.indicator.latency))",
-            "a histogram is read from Prometheus, and with evidence: Pods that is not; write a ratio, or evidence: Prometheus",
+            "self.evidence != 'Pods' || \
+             self.objectives.all(o, !has(o.indicator.latency) || o.indicator.latency.type != 'Native')",
+            "native histograms are not in the text that pods expose; write type: Classic, or evidence: Prometheus",
         ),
     ])
 }
@@ -141,6 +148,34 @@ pub(super) fn requirement() -> Value {
     ])
 }
 
+/// Of an objective: what another tool says of it is not said twice.
+pub(super) fn objective() -> Value {
+    const IS_KEPT: &str = "(has(self.indicator.sloth) || has(self.indicator.pyrra))";
+    let only_there = |field: &str| format!("!{IS_KEPT} || !has(self.{field})");
+    json!([
+        rule(
+            ".target",
+            format!("{IS_KEPT} || has(self.target)"),
+            "it is required with ratio, latency and query; write a percentage above 0 and below 100, for example \"99.9\"",
+        ),
+        rule(
+            ".target",
+            only_there("target"),
+            "Sloth and Pyrra say the target; leave it out, or write another indicator"
+        ),
+        rule(
+            ".window",
+            only_there("window"),
+            "Sloth and Pyrra say the window; leave it out, or write another indicator"
+        ),
+        rule(
+            ".budgetFrom",
+            only_there("budgetFrom"),
+            "what Sloth and Pyrra record of the budget is read; leave it out, or write another indicator",
+        ),
+    ])
+}
+
 /// Of an objective's name.
 pub(super) fn objective_name() -> Value {
     json!([rule("", IS_NAME, "write lower-case letters, digits and dashes, for example \"availability\"")])
@@ -169,9 +204,10 @@ pub(super) fn budget_window() -> Value {
 pub(super) fn indicator() -> Value {
     json!([rule(
         "",
-        "[has(self.ratio), has(self.latency), has(self.query)].filter(kind, kind).size() == 1",
+        "[has(self.ratio), has(self.latency), has(self.query), has(self.sloth), has(self.pyrra)].filter(kind, kind).size() == 1",
         "write exactly one indicator, for example ratio: {errors: 'http_requests_total{code=~\"5..\"}', total: \
-         http_requests_total}, or latency: {histogram: http_request_duration_seconds, threshold: 250ms}",
+         http_requests_total}, or latency: {histogram: http_request_duration_seconds, threshold: 250ms}, or sloth: {service: \
+         checkout, slo: availability}",
     )])
 }
 

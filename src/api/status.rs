@@ -205,6 +205,10 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryStatus>,
 
+    /// The stable pods that the new ones are compared with while they are monitored, where the policy wants some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlStatus>,
+
     /// The override that lets this template pass a closed gate.
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub overridden: Option<OverrideStatus>,
@@ -271,6 +275,22 @@ pub struct CanaryStatus {
     /// Since when all of its pods have been Ready and held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_since: Option<Time>,
+}
+
+/// The stable pods that stay beside the new ones while these are monitored.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlStatus {
+    /// How many: 0 when none is left.
+    pub pods: i32,
+
+    /// Since when the rollout is held for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+
+    /// Since when so many new pods have been Ready that no other stable ones are needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_since: Option<Time>,
 }
 
 /// An override of the gate.

@@ -26,7 +26,7 @@ use crate::decide::announcement::{Announcement, EventReason};
 use crate::decide::budget::Gate;
 use crate::decide::state::Phase;
 use crate::measure::budget::{Ask, Bounds};
-use crate::policy::{Policy, PolicyKey};
+use crate::policy::PolicyKey;
 use crate::record::status::Urgency;
 use crate::watch::rollout::DeploymentKey;
 use report::Report;
@@ -156,7 +156,11 @@ type Due = (Arc<InForce>, Vec<DeploymentKey>);
 impl Context {
     /// The gate of a Deployment that this policy governs. One that was not asked for yet soon is, and so is every one of a
     /// policy that has changed since: what its former words said of the budget may be wrong by now.
-    pub(super) fn gate_of(&self, policy: &Policy, deployment: &DeploymentKey) -> Gate {
+    pub(super) fn gate_of(&self, in_force: &InForce, deployment: &DeploymentKey) -> Gate {
+        if let Some(why) = in_force.why_lacking() {
+            return Gate::Unknown(why.message.clone());
+        }
+        let policy = &in_force.policy;
         let mut policies = self.gates.policies();
         let Some(entry) = policies.get_mut(&policy.key) else { return Gate::NotAsked };
         let is_current = entry.generation == policy.generation;
@@ -175,6 +179,19 @@ impl Context {
         self.metrics.budgets(policy, &[]);
     }
 
+    /// What is known of the policy's budget was said of something else: it is asked for again at once, and so is decided.
+    pub(super) fn read_gate_anew(&self, policy: &PolicyKey) {
+        if let Some(entry) = self.gates.policies().get_mut(policy) {
+            entry.generation = 0;
+        }
+    }
+
+    /// A pass over a Deployment, for what is not written to it.
+    pub(super) fn pass_over(&self, deployment: DeploymentKey) {
+        // Fails only when the controller is gone, and with it whoever would care.
+        let _ = self.gates.passes.unbounded_send(deployment);
+    }
+
     /// What has to be asked now, by namespace; those namespaces are busy from now on.
     fn due_for_asking(&self) -> BTreeMap<String, Vec<Due>> {
         let now = Instant::now();
@@ -185,6 +202,9 @@ impl Context {
             for (key, known) in all {
                 match &known.outcome {
                     Err(_) => self.tell_that_not_asked(&key, &known),
+                    Ok(in_force) if in_force.why_lacking().is_some() => self.tell_that_not_asked(&key, &known),
+                    // It soon is known what to ask for.
+                    Ok(in_force) if in_force.lacking.is_some() => {}
                     Ok(in_force) if !busy.contains(&key.namespace) && self.gates.is_due(&known, &key, now) => {
                         due.insert(key, (Arc::clone(in_force), Vec::new()));
                     }
@@ -231,7 +251,7 @@ impl Context {
     /// Asks whether thresholds are bounds of their histograms, until they are known to be.
     async fn verify_bounds(&self, policy: &InForce, governed: &[DeploymentKey]) {
         let (key, generation) = (&policy.policy.key, policy.policy.generation);
-        if governed.is_empty() || self.keeper.bounds_fit(key, generation) {
+        if governed.is_empty() || self.config.prometheus.is_empty() || self.keeper.bounds_fit(key, generation) {
             return;
         }
         let (mut all_fit, mut problem) = (true, None);
@@ -263,6 +283,11 @@ impl Context {
             let mut policies = self.gates.policies();
             // It may have gone meanwhile, or be another one by now.
             if self.policies.get(key).is_none_or(|known| known.uid != policy.policy.uid || !known.is_ours) {
+                return;
+            }
+            // What was asked for was perhaps said by SLOs that have changed since.
+            let now = self.policies.get(key).and_then(|known| known.outcome.ok());
+            if now.is_some_and(|now| now.slos != policy.slos) {
                 return;
             }
             if policies.get(key).is_some_and(|entry| entry.uid != policy.policy.uid) {

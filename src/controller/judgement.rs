@@ -10,16 +10,18 @@ use crate::decide::state::Cause;
 use crate::measure::look::Tally;
 use crate::policy::{BurnRate, OnMissingEvidence, Policy, humane};
 
-/// What the looks at a rollout come to. `unbounded` is why a histogram of the policy cannot be read, which looks cannot tell
+/// What the looks at a rollout come to. `unreadable` is why an objective of the policy cannot be read, which looks cannot tell
 /// from a service that nobody asks for anything: it is missing evidence, whatever the other objectives say in its favour.
-pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy, unbounded: Option<String>) -> Judgement {
+pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy, unreadable: Option<String>) -> Judgement {
     let judged = of_looks(measured, policy);
     let holds = policy.detection.on_missing_evidence == OnMissingEvidence::Hold;
-    match unbounded {
+    match unreadable {
         Some(text) if holds && judged.verdict == Verdict::Proceed => {
             Judgement { verdict: Verdict::Halt, cause: Cause::EvidenceMissing, text, calm: false, ..judged }
         }
-        _ => judged,
+        // There is nothing to be read, so that no first look is to be waited for.
+        Some(_) => Judgement { unread: false, ..judged },
+        None => judged,
     }
 }
 
@@ -33,6 +35,7 @@ fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
             calm: false,
             calm_is_proven: false,
             blind: true,
+            unread: true,
             seen: Seen::default(),
         };
     };
@@ -52,6 +55,7 @@ fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
         calm: matches!(calm, Calm::Unproven | Calm::Proven),
         calm_is_proven: calm == Calm::Proven,
         blind,
+        unread: false,
         seen: measured.map(Measured::seen).unwrap_or_default(),
     }
 }

@@ -13,7 +13,7 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Context;
-use super::policies::Known;
+use super::policies::{Known, Lacking};
 use super::telling::{Sight, reference};
 use crate::policy::PolicyKey;
 use crate::record::status::{Change, Urgency};
@@ -65,6 +65,11 @@ impl Keeper {
 
     fn bounds(&self) -> MutexGuard<'_, HashMap<PolicyKey, (i64, Option<String>)>> {
         self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the policy reads is something else now.
+    pub(super) fn forget_bounds(&self, policy: &PolicyKey) {
+        self.bounds().remove(policy);
     }
 
     /// The policy is gone.
@@ -190,6 +195,17 @@ impl Context {
             Err(why) => return vec![Said::new("Ready", "False", why.reason, why.message.clone())],
             Ok(in_force) => in_force,
         };
+        match &in_force.lacking {
+            Some(Lacking::Why(why)) => {
+                let missing = Said::new("EvidenceAvailable", "False", "EvidenceMissing", why.message.clone());
+                return vec![Said::new("Ready", "False", why.reason, why.message.clone()), missing];
+            }
+            Some(Lacking::NotAsked) => {
+                let words = "Prometheus is being asked for the SLOs that it names".to_owned();
+                return vec![Said::new("Ready", "Unknown", "SloNotAsked", words)];
+            }
+            None => {}
+        }
         let objectives = &in_force.policy.objectives;
         let sights = self.keeper.sights_of(&found.governed);
         let governed = match found.governed.len() {
@@ -212,7 +228,10 @@ impl Context {
                     "in force, {governed} governed; a revisionHistoryLimit below 3 may leave nothing to go back to"
                 ),
             ),
-            None => Said::new("Ready", "True", "InForce", format!("in force, {governed} governed")),
+            None if in_force.read.is_empty() => {
+                Said::new("Ready", "True", "InForce", format!("in force, {governed} governed"))
+            }
+            None => Said::new("Ready", "True", "InForce", format!("in force, {governed} governed; {}", in_force.read)),
         };
         let missing = sights.iter().find_map(|sight| sight.missing.clone());
         let evidence = match missing {

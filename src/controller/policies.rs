@@ -9,8 +9,9 @@ use kube::Resource;
 use crate::config::{Endpoint, NotServed, OperatorConfig};
 use crate::measure::budget::Source;
 use crate::measure::reads::Reads;
+use crate::measure::slos::{Answer, Slos};
 use crate::measure::subject::Indicator;
-use crate::policy::{Policy, PolicyKey, Selector as LabelSelector, govern};
+use crate::policy::{Named, Policy, PolicyError, PolicyKey, Selector as LabelSelector, Slo, SloName, govern, humane};
 use crate::watch::rollout::DeploymentKey;
 use crate::watch::{PolicyView, Unusable};
 
@@ -28,6 +29,33 @@ pub(super) struct InForce {
     pub(super) reference: ObjectReference,
     /// This operator enforces it; another one does otherwise.
     pub(super) is_ours: bool,
+    /// What it names and is not known: nothing can be measured and no budget asked for. What is there of the policy says all the
+    /// same which Deployments it governs and what is done without evidence.
+    pub(super) lacking: Option<Lacking>,
+    /// What was read of the objectives that it names, in their order. Of two that differ in this alone, what the one measured
+    /// says nothing in the other's terms.
+    pub(super) slos: Arc<[Slo]>,
+    /// The same for people: "availability: 99.9 % over 30d, of Sloth's SLO ..."; empty where nothing is named.
+    pub(super) read: String,
+}
+
+/// What of a policy's objectives is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lacking {
+    /// It is going to be asked in a moment.
+    NotAsked,
+    /// It cannot be had, or cannot be used.
+    Why(NotInForce),
+}
+
+impl InForce {
+    /// Why nothing can be measured, once that is known.
+    pub(super) fn why_lacking(&self) -> Option<&NotInForce> {
+        match &self.lacking {
+            Some(Lacking::Why(why)) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 /// Why a policy is not in force, as its `Ready` condition says it.
@@ -69,7 +97,7 @@ impl Policies {
     }
 
     /// Takes in a policy as it is now.
-    pub(super) fn apply(&self, view: &PolicyView, config: &OperatorConfig) {
+    pub(super) fn apply(&self, view: &PolicyView, config: &OperatorConfig, slos: &Slos) {
         let key = view.key();
         let labels = view.metadata.labels.as_ref();
         let is_ours = self.ours.as_ref().is_none_or(|ours| ours.matches(labels.unwrap_or(&BTreeMap::new())));
@@ -77,7 +105,7 @@ impl Policies {
             uid: view.metadata.uid.clone().unwrap_or_default(),
             generation: view.metadata.generation.unwrap_or_default(),
             is_ours,
-            outcome: in_force(view, config, is_ours).map(Arc::new),
+            outcome: in_force(view, config, |endpoint, slo| slos.of(endpoint, slo), is_ours).map(Arc::new),
         };
         self.write().entry(key.namespace).or_default().insert(key.name, known);
     }
@@ -142,7 +170,12 @@ impl Policies {
 }
 
 /// Everything that can be wrong with a policy is found here.
-fn in_force(view: &PolicyView, config: &OperatorConfig, is_ours: bool) -> Result<InForce, NotInForce> {
+fn in_force(
+    view: &PolicyView,
+    config: &OperatorConfig,
+    slos: impl Fn(&str, &SloName) -> Answer,
+    is_ours: bool,
+) -> Result<InForce, NotInForce> {
     let refuse = |reason, message: String| NotInForce { reason, message };
     let policy = view.policy.as_ref().map_err(|unusable| match unusable {
         Unusable::Malformed(_) => refuse("Malformed", unusable.to_string()),
@@ -160,23 +193,73 @@ fn in_force(view: &PolicyView, config: &OperatorConfig, is_ours: bool) -> Result
         })?,
     }
     let labels = config.endpoint(&policy.prometheus).map(Endpoint::labels).unwrap_or_default();
-    let (mut indicators, mut budgets) = (Vec::new(), Vec::new());
-    for objective in &policy.objectives {
-        let reads = Reads::of(objective, policy, &labels).map_err(|invalid| {
-            // One is told at a time; whoever wants all of them asks `lint`.
-            let first = invalid.first().map_or_else(String::new, ToString::to_string);
-            refuse("InvalidIndicator", format!("objective {}: {first}", objective.name))
-        })?;
-        indicators.push(reads.indicator);
-        budgets.push(reads.budget);
+    let of_policy = |policy: &Arc<Policy>, slos: Arc<[Slo]>| {
+        let (mut indicators, mut budgets) = (Vec::new(), Vec::new());
+        for objective in &policy.objectives {
+            let reads = Reads::of(objective, policy, &labels).map_err(|invalid| {
+                // One is told at a time; whoever wants all of them asks `lint`.
+                let first = invalid.first().map_or_else(String::new, ToString::to_string);
+                refuse("InvalidIndicator", format!("objective {}: {first}", objective.name))
+            })?;
+            indicators.push(reads.indicator);
+            budgets.push(reads.budget);
+        }
+        Ok(InForce {
+            policy: Arc::clone(policy),
+            indicators,
+            budgets,
+            objectives: policy.objectives.iter().map(|objective| objective.name.clone()).collect(),
+            reference: view.object_ref(&()),
+            is_ours,
+            lacking: None,
+            slos,
+            read: String::new(),
+        })
+    };
+    let own = of_policy(policy, Arc::default())?;
+    if policy.named.is_empty() {
+        return Ok(own);
     }
-    let objectives = policy.objectives.iter().map(|objective| objective.name.clone()).collect();
-    Ok(InForce {
-        policy: Arc::clone(policy),
-        indicators,
-        budgets,
-        objectives,
-        reference: view.object_ref(&()),
-        is_ours,
-    })
+    let slos: Arc<[Slo]> = match named(policy, slos) {
+        Ok(slos) => slos.into(),
+        Err(lacking) => return Ok(InForce { lacking: Some(lacking), ..own }),
+    };
+    let whole = policy.with_slos(&slos).map_err(|errors| told(&errors));
+    let read = read_in_words(policy, &slos);
+    match whole.and_then(|whole| of_policy(&Arc::new(whole), slos).map_err(|why| why.message)) {
+        Ok(in_force) => Ok(InForce { read, ..in_force }),
+        // Its own words are sound, so that the Deployments stay governed; what cannot be used is the other tool's.
+        Err(problem) => {
+            let message = format!("{problem}; this was read ({read}): change it there, or write another indicator");
+            Ok(InForce { lacking: Some(Lacking::Why(refuse("SloNotUsable", message))), ..own })
+        }
+    }
 }
+
+/// What is known of the objectives that a policy names, in their order.
+fn named(policy: &Policy, slos: impl Fn(&str, &SloName) -> Answer) -> Result<Vec<Slo>, Lacking> {
+    let read = |named: &Named| match slos(&policy.prometheus, &named.slo) {
+        Answer::NotAsked => Err(Lacking::NotAsked),
+        Answer::Known(Ok(slo)) => Ok(slo),
+        Answer::Known(Err(unread)) => {
+            let message = format!("objective {}: {unread}", named.name);
+            Err(Lacking::Why(NotInForce { reason: unread.reason(), message }))
+        }
+    };
+    policy.named.iter().map(read).collect()
+}
+
+fn read_in_words(policy: &Policy, slos: &[Slo]) -> String {
+    let one = |(named, slo): (&Named, &Slo)| {
+        format!("{}: {} % over {}, of {}", named.name, slo.target, humane(slo.window), named.slo)
+    };
+    policy.named.iter().zip(slos).map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn told(errors: &[PolicyError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+#[path = "policies_tests.rs"]
+mod tests;

@@ -18,6 +18,7 @@ use super::tracked::Tracked;
 use crate::act::apply::Condemnation;
 use crate::act::{ActError, Applied, WriteOutcome};
 use crate::decide::action::Action;
+use crate::decide::announcement::{Announcement, EventReason};
 use crate::decide::lifecycle::{self, Decision, Input};
 use crate::decide::state::{Outcome, Phase, State};
 use crate::measure::expression::Names;
@@ -99,10 +100,11 @@ impl Context {
         self.await_canary(view, &mut facts, tracked, &policy, now).await?;
 
         self.measure(key, view, &facts, tracked, &policy).await?;
-        let unbounded = self.keeper.bounds_problem(&policy.policy.key, policy.policy.generation);
-        let judgement = judgement(tracked.measured.as_ref(), &policy.policy, unbounded);
+        let lacking = policy.why_lacking().map(|why| why.message.clone());
+        let unbounded = || self.keeper.bounds_problem(&policy.policy.key, policy.policy.generation);
+        let judgement = judgement(tracked.measured.as_ref(), &policy.policy, lacking.or_else(unbounded));
 
-        let gate = self.gate_of(&policy.policy, key);
+        let gate = self.gate_of(&policy, key);
         let trouble = tracked.stability.trouble(&facts, now);
         let input = Input {
             policy: &policy.policy.key.name,
@@ -143,7 +145,8 @@ impl Context {
         policy: &InForce,
     ) -> Result<(), ReconcileError> {
         let is_measured = |state: &&State| is_measured(state) && state.newest.template == facts.template;
-        let subject = match tracked.state.clone().filter(|state| is_measured(&state)) {
+        let known = tracked.state.clone().filter(|_| policy.lacking.is_none());
+        let subject = match known.filter(|state| is_measured(&state)) {
             Some(state) => self.subject(view, facts, &state, tracked, policy).await?,
             None => None,
         };
@@ -241,16 +244,28 @@ impl Context {
             }
             // Decided is decided: it is tried again until the facts say otherwise, as they do in a conflict.
             (Action::RollBack { .. }, Err(error)) if !error.is_conflict() => {
+                self.tell_refused(policy, input, &error);
                 self.commit(key, tracked, policy, input, decision);
                 return Err(error.into());
             }
             (_, Ok(())) => {}
             // Not done, so not so: read and decide again.
-            (_, Err(error)) => return Err(error.into()),
+            (_, Err(error)) => {
+                self.tell_refused(policy, input, &error);
+                return Err(error.into());
+            }
         }
         let after = (decision.state.phase, decision.state.started);
         self.commit(key, tracked, policy, input, decision);
         Ok(before != Some(after))
+    }
+
+    /// A change that is refused will be refused again until a person changes something else, so a person is told.
+    fn tell_refused(&self, policy: &InForce, input: &Input<'_>, error: &ActError) {
+        if let ActError::Denied { source, .. } = error {
+            let note = format!("{error}: {source}");
+            self.announce(input.facts, policy, &[Announcement::new(EventReason::ActionFailed, note)]);
+        }
     }
 
     /// Act: at most one change of the Deployment.
@@ -279,6 +294,8 @@ impl Context {
                     return Ok(());
                 };
                 self.counted(Change::Pardon, self.applier.pardon(facts, canary)).await?;
+                // It is the ReplicaSet that has changed, of which the Deployment does not tell.
+                tracked.facts = None;
                 return Ok(());
             }
             Action::RollBack { to_replica_set, why } => {

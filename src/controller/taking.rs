@@ -1,5 +1,6 @@
 //! A Deployment comes under a policy, or under none any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::controller::Action as Requeue;
@@ -33,6 +34,7 @@ impl Context {
             key: policy.policy.key.clone(),
             uid: policy.policy.uid.clone(),
             generation: policy.policy.generation,
+            slos: Arc::clone(&policy.slos),
         };
         if tracked.policy.as_ref() == Some(&now) {
             return;

@@ -1,14 +1,14 @@
 //! What is kept of each Deployment between two reconciles. All of it can be rebuilt from the API server and Prometheus.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::measured::Measured;
 use super::reading::Reading;
 use crate::api::status::RolloutStatus;
 use crate::decide::service::Stability;
 use crate::decide::state::State;
-use crate::policy::PolicyKey;
+use crate::policy::{PolicyKey, Slo};
 use crate::watch::TemplateIds;
 use crate::watch::rollout::{DeploymentKey, Rollout};
 
@@ -18,6 +18,8 @@ pub(super) struct Governed {
     pub(super) key: PolicyKey,
     pub(super) uid: String,
     pub(super) generation: i64,
+    /// What the objectives that it names were.
+    pub(super) slos: Arc<[Slo]>,
 }
 
 /// One Deployment.

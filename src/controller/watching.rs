@@ -7,6 +7,7 @@ use super::error::ReconcileError;
 use super::policies::InForce;
 use super::tracked::Tracked;
 use crate::decide::service::{Awaited, awaited};
+use crate::decide::state::{Control, Phase, State};
 use crate::watch::rollout::{Progress, Rollout};
 use crate::watch::view::DeploymentView;
 use crate::watch::{Hindrance, facts};
@@ -32,7 +33,8 @@ impl Context {
         Ok(facts)
     }
 
-    /// Watch, too: Kubernetes does not time the pods of a held canary, so what keeps them is asked for here.
+    /// Watch, too: Kubernetes does not time the new pods while the rollout is held with our settings, so what keeps them is
+    /// asked for here.
     pub(super) async fn await_canary(
         &self,
         view: &DeploymentView,
@@ -42,10 +44,18 @@ impl Context {
         now: Timestamp,
     ) -> Result<(), ReconcileError> {
         let state = tracked.state.as_ref().filter(|state| state.newest.template == facts.template);
-        let (Some(progress), Some(canary)) = (state.and_then(|state| state.canary), &facts.canary) else {
+        if let (Progress::DeadlineExceeded(_), Some(state)) = (&facts.progress, state)
+            && is_said_of_before(view, state)
+        {
+            facts.progress = match awaited(facts, state.since, &tracked.stability, now) {
+                Awaited::Overdue(deadline) if !view.spec.paused => overdue("the new", deadline, ""),
+                _ => Progress::Going,
+            };
+        }
+        let (Some(began), Some(canary)) = (state.and_then(awaited_since), &facts.canary) else {
             return Ok(());
         };
-        let awaited = awaited(facts, progress.began, &tracked.stability, now);
+        let awaited = awaited(facts, began, &tracked.stability, now);
         let window = SignedDuration::try_from(policy.policy.detection.window).unwrap_or(SignedDuration::MAX);
         if matches!(awaited, Awaited::No) || matches!(awaited, Awaited::For(waited) if waited < window) {
             return Ok(());
@@ -67,7 +77,8 @@ impl Context {
                     Some(Hindrance::Environment(why) | Hindrance::Crash(why)) => format!(": {why}"),
                     None => String::new(),
                 };
-                Progress::DeadlineExceeded(format!("the canary's pods are not Ready after {deadline} s{why}"))
+                let whose = if state.is_some_and(|state| state.canary.is_some()) { "the canary's" } else { "the new" };
+                overdue(whose, deadline, &why)
             }
             (_, Some(Hindrance::Environment(why))) => Progress::CannotRun(why),
             (_, Some(Hindrance::Crash(why))) => Progress::Crashing(why),
@@ -75,4 +86,25 @@ impl Context {
         };
         Ok(())
     }
+}
+
+/// Since when the pods of a held rollout are waited for: those of a canary's step, or those that are to be there before it
+/// is monitored beside its control pods. One that is lost later is not the release's fault.
+fn awaited_since(state: &State) -> Option<Timestamp> {
+    match (state.canary, state.control, state.phase) {
+        (Some(canary), ..) => Some(canary.began),
+        (None, Some(Control::Kept { since, .. }), Phase::Promoting | Phase::Halted) => Some(since),
+        _ => None,
+    }
+}
+
+fn overdue(whose: &str, deadline: u32, why: &str) -> Progress {
+    Progress::DeadlineExceeded(format!("{whose} pods are not Ready after {deadline} s{why}"))
+}
+
+/// Whether Kubernetes gave up waiting before the rollout came to where it is now. It says so until a pod makes progress, also
+/// while the Deployment is paused and after that, when what kept the pods has passed.
+fn is_said_of_before(view: &DeploymentView, state: &State) -> bool {
+    let said = view.status.progressing.as_ref().and_then(|condition| condition.last_update_time);
+    view.spec.paused || said.is_none_or(|at| at <= state.since)
 }

@@ -11,6 +11,10 @@ pub enum EventReason {
     CanaryStarted,
     /// The canary goes on, with what was seen.
     CanaryPassed,
+    /// Stable pods stay to compare the new ones with while these are monitored.
+    ControlPodsKept,
+    /// The policy wants that, and no stable pod is left.
+    ControlPodsGone,
     /// The canary waits for a person's approval.
     ApprovalRequired,
     /// A person approved.
@@ -57,6 +61,8 @@ impl EventReason {
             Self::RolloutHeld => "RolloutHeld",
             Self::CanaryStarted => "CanaryStarted",
             Self::CanaryPassed => "CanaryPassed",
+            Self::ControlPodsKept => "ControlPodsKept",
+            Self::ControlPodsGone => "ControlPodsGone",
             Self::ApprovalRequired => "ApprovalRequired",
             Self::Approved => "Approved",
             Self::Overridden => "Overridden",
@@ -85,6 +91,7 @@ impl EventReason {
             self,
             Self::CanaryStarted
                 | Self::CanaryPassed
+                | Self::ControlPodsKept
                 | Self::Approved
                 | Self::Overridden
                 | Self::GateOpened

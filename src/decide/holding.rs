@@ -1,10 +1,10 @@
-//! How a Deployment is held: without new pods, or with exactly a canary's. Pure.
+//! How a Deployment is held: without new pods, with exactly a canary's, or with a few of the stable ones. Pure.
 //!
 //! Kubernetes knows no such state. It is made of what it has: with `minReadySeconds` beyond reach the new pods never count
 //! as available, so that no stable pod may leave for them, and `maxSurge` alone says how many there can be. *Armed*, not
 //! paused, Kubernetes creates them and can go no further, also when nobody looks after it. *Latched*, paused, it stays so
-//! whatever is scaled. [`with_canary`] and [`without_pods`] ask for one change at a time until the facts are as they should
-//! be.
+//! whatever is scaled. [`with_canary`], [`without_pods`] and [`with_control`] ask for one change at a time until the facts are
+//! as they should be.
 
 use super::action::{Action, CanaryHold, Hold, Resize, Room};
 use crate::watch::rollout::{Amount, Pause, Revision, Rollout, Settings};
@@ -120,6 +120,142 @@ pub fn as_it_is(facts: &Rollout, stable: &Revision, room: Room, hold: Hold) -> N
         return with_canary(facts, stable, room, hold);
     }
     if facts.pause == Pause::Ours { Next::Reached } else { Next::Do(Action::Pause(hold)) }
+}
+
+/// How many stable pods can be kept of those that are wanted: never more than there are replicas, and one less where the
+/// owner leaves no room for a pod beside them.
+#[must_use]
+pub fn control_pods(wanted: u32, facts: &Rollout) -> u32 {
+    let most = match limits(facts).surge {
+        0 => facts.replicas.saturating_sub(1),
+        _ => facts.replicas,
+    };
+    wanted.min(most)
+}
+
+/// Whether Kubernetes, once all new pods that are there are available, may leave no more than `kept` stable ones. From then
+/// on it could take them away between two looks of ours.
+#[must_use]
+pub fn is_near_control(facts: &Rollout, stable: &Revision, kept: u32) -> bool {
+    let Some(canary) = &facts.canary else { return false };
+    let all: u32 = canary.desired + facts.others.iter().map(|other| other.desired).sum::<u32>();
+    // In the middle of one of its steps, or with pods of a third revision, its next step is not known.
+    let is_between_steps = all >= facts.replicas && all == canary.desired + stable.desired;
+    is_between_steps && stable.desired > 0 && will_spare(facts, kept)
+}
+
+/// Whether so many new pods are Ready that of the stable ones no more than `kept` are needed, as the owner sees it.
+#[must_use]
+pub fn can_spare(facts: &Rollout, kept: u32) -> bool {
+    let ready = facts.canary.as_ref().map_or(0, |canary| canary.ready.min(canary.desired));
+    are_enough_with(facts, ready, kept)
+}
+
+/// Whether so many new pods are there, Ready or not, that of the stable ones no more than `kept` will be needed.
+#[must_use]
+pub fn will_spare(facts: &Rollout, kept: u32) -> bool {
+    are_enough_with(facts, facts.canary.as_ref().map_or(0, |canary| canary.desired), kept)
+}
+
+fn are_enough_with(facts: &Rollout, new_pods: u32, stable_pods: u32) -> bool {
+    new_pods.saturating_add(stable_pods).saturating_add(limits(facts).unavailable) >= facts.replicas
+}
+
+/// The room of the new pods beside so many stable ones, at most [`control_pods`], and how many they are.
+fn beside_control(facts: &Rollout, kept: u32) -> (Room, u32) {
+    let beside = limits(facts).surge.min(kept);
+    let room = match beside {
+        0 => Room::InPlaceOf(facts.replicas.saturating_sub(kept)),
+        _ => Room::Beside(beside),
+    };
+    (room, (facts.replicas + beside).saturating_sub(kept))
+}
+
+/// What becomes of stable pods beyond those that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surplus {
+    /// They serve until the new ones can spare them.
+    Stays,
+    /// Kubernetes takes them away.
+    Goes,
+    /// They came by scaling, and go at once.
+    GoesAtOnce,
+}
+
+/// Holds the rollout with `kept` stable pods beside the new ones, at most [`control_pods`].
+///
+/// A pause alone would not do: Kubernetes takes all stable pods away, although paused, once there are as many available new
+/// ones as replicas.
+#[must_use]
+pub fn with_control(facts: &Rollout, stable: &Revision, kept: u32, surplus: Surplus, hold: Hold) -> Next {
+    let has = facts.canary.as_ref().map_or(0, |canary| canary.desired);
+    let (room, new_pods) = beside_control(facts, kept);
+    let sizes = sizes(facts, stable, kept, new_pods);
+    if is_resized(facts, &sizes) {
+        return latched(facts, room, hold);
+    }
+    if stable.desired < kept || has > new_pods || (stable.desired > kept && surplus == Surplus::GoesAtOnce) {
+        return resized(facts, sizes, room, hold);
+    }
+    if stable.desired == kept {
+        // As with a canary, Kubernetes creates what is missing and takes nothing away.
+        return armed(facts, stable, room, hold);
+    }
+    // Of pods that are available, and only stable ones count as that, this leaves `kept`.
+    let leaving = match facts.replicas.saturating_sub(kept) {
+        0 => room,
+        others => Room::InPlaceOf(others),
+    };
+    match surplus {
+        Surplus::Stays if are_new_pods_discounted(facts) => Next::Wait,
+        _ => armed(facts, stable, leaving, hold),
+    }
+}
+
+/// Lets Kubernetes go on within this room, once it has taken note that no new pod counts as available: with those counted it
+/// would take all stable pods away. Until then it is latched as it is, or the difference would be spread over all
+/// ReplicaSets.
+fn armed(facts: &Rollout, stable: &Revision, room: Room, hold: Hold) -> Next {
+    if facts.pause == Pause::None && is_held(facts, room) {
+        return Next::Wait;
+    }
+    if are_new_pods_discounted(facts) {
+        let is_noticed = facts.canary.as_ref().is_none_or(|canary| canary.available == 0);
+        return match is_noticed {
+            true => Next::Do(Action::HoldCanary(CanaryHold { hold, paused: false, room })),
+            false => Next::Wait,
+        };
+    }
+    let has = facts.canary.as_ref().map_or(0, |canary| canary.desired);
+    let as_it_is = match (has + stable.desired).saturating_sub(facts.replicas) {
+        0 => Room::InPlaceOf(has.max(1)),
+        more => Room::Beside(more),
+    };
+    Next::Do(Action::HoldCanary(CanaryHold { hold, paused: true, room: as_it_is }))
+}
+
+/// Our settings are in force under which no new pod counts as available, with whatever room.
+fn are_new_pods_discounted(facts: &Rollout) -> bool {
+    facts.hold.as_ref().is_some_and(|hold| hold.own.is_some())
+        && facts.settings.min_ready_seconds == Settings::HELD_MIN_READY_SECONDS
+}
+
+/// What the owner allows Kubernetes at a time.
+struct Limits {
+    /// Pods more than replicas.
+    surge: u32,
+    /// Pods less than replicas.
+    unavailable: u32,
+}
+
+/// As Kubernetes resolves them: of no room at all it makes one pod that may be missing.
+fn limits(facts: &Rollout) -> Limits {
+    let own = facts.own_settings();
+    let surge = own.max_surge.rounded_up(facts.replicas);
+    match (surge, own.max_unavailable.rounded_down(facts.replicas)) {
+        (0, 0) => Limits { surge, unavailable: 1 },
+        (_, unavailable) => Limits { surge, unavailable },
+    }
 }
 
 fn latched(facts: &Rollout, room: Room, hold: Hold) -> Next {

@@ -13,6 +13,7 @@
 
 mod asks;
 mod canary;
+mod control;
 mod rejected;
 mod rollback;
 mod step;
@@ -55,6 +56,8 @@ pub struct Judgement {
     pub calm_is_proven: bool,
     /// No look since the evidence began brought any evidence.
     pub blind: bool,
+    /// No look was read yet, so that nothing is known of what was served before: after a start of the operator.
+    pub unread: bool,
     /// How much the looks since then have seen.
     pub seen: Seen,
 }
@@ -147,6 +150,7 @@ pub fn adopted(uid: &str, template: TemplateId, revision: u64, now: Timestamp) -
     State {
         succeeded: vec![newest.template.clone()],
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         heard: None,
@@ -242,6 +246,7 @@ fn begin(previous: Option<&State>, input: &Input<'_>) -> Decision {
     let succeeded = previous.map(|state| state.succeeded.clone()).unwrap_or_default();
     let state = State {
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         heard: None,
@@ -302,6 +307,7 @@ fn reject(previous: &State, input: &Input<'_>) -> Decision {
         monitor_until: None,
         clock_stopped: None,
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         heard: None,
@@ -331,6 +337,7 @@ fn recovering(previous: &State, incident: Incident, input: &Input<'_>) -> Decisi
         clock_stopped: None,
         incident: Some(incident),
         canary: None,
+        control: None,
         overridden: None,
         approved: Vec::new(),
         ..previous.clone()
@@ -364,9 +371,10 @@ fn landed_rollback(state: &State, input: &Input<'_>) -> Option<Incident> {
     }))
 }
 
+/// A restart that failed is no word against the template that was restarted: that one has succeeded.
 fn is_condemned(state: &State, facts: &Rollout) -> bool {
     facts.canary.as_ref().is_some_and(|canary| canary.condemned.is_some())
-        || state.condemned.contains(&facts.template_without_restart)
+        || (state.condemned.contains(&facts.template_without_restart) && !state.succeeded.contains(&facts.template))
 }
 
 /// It was rolled out while no operator looked, and longer ago than it would have been monitored.
@@ -395,6 +403,8 @@ fn quiet(state: State, action: Action) -> Decision {
 }
 
 #[cfg(test)]
+mod control_tests;
+#[cfg(test)]
 mod gate_tests;
 #[cfg(test)]
 mod let_go_tests;
@@ -402,3 +412,5 @@ mod let_go_tests;
 mod rollback_tests;
 #[cfg(test)]
 pub(super) mod tests;
+#[cfg(test)]
+mod traps_tests;

@@ -1,6 +1,6 @@
 //! What is needed next, as a person would be told.
 
-use super::state::{Cause, Outcome, Phase, State};
+use super::state::{Cause, Control, Outcome, Phase, State};
 
 /// What has to happen for the rollout to leave where it is; empty when nothing has to.
 ///
@@ -14,14 +14,22 @@ pub fn outlook(state: &State) -> String {
             (_, Some(_)) => "goes on when it was held long enough and enough was seen of it".into(),
             (_, None) => "its pods must become Ready; then it is held and measured".into(),
         },
-        Phase::Promoting if state.cause == Cause::NotConvicted => {
-            "its pods replace the stable ones; then it is monitored".into()
-        }
+        Phase::Promoting if state.cause == Cause::NotConvicted => match state.control {
+            Some(Control::Kept { pods, .. }) => {
+                format!("its pods must become Ready; then it is monitored beside {pods} stable ones")
+            }
+            _ => "its pods replace the stable ones; then it is monitored".into(),
+        },
         Phase::Promoting | Phase::Halted => ends_with(state.cause).into(),
         Phase::Monitoring => match (state.clock_stopped, state.monitor_until) {
             (Some(since), _) => format!("its clock stands still since {since:.0}: {}", ends_with(state.cause)),
             (None, Some(until)) => {
-                format!("it is the new stable revision if nothing speaks against it until {until:.0}")
+                let control = match state.control {
+                    Some(Control::Kept { pods, .. }) => format!("; {pods} stable pods stay until then"),
+                    Some(Control::Gone) => "; no stable pod is left to compare with".to_owned(),
+                    None => String::new(),
+                };
+                format!("it is the new stable revision if nothing speaks against it until {until:.0}{control}")
             }
             (None, None) => String::new(),
         },

@@ -231,6 +231,22 @@ pub struct CanaryProgress {
     pub held_since: Option<Timestamp>,
 }
 
+/// The stable pods that the new ones are compared with while they are monitored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// They stay, or are about to be all that is left of the stable ones.
+    Kept {
+        /// How many.
+        pods: u32,
+        /// Since when the rollout is held for them.
+        since: Timestamp,
+        /// Since when so many new pods have been Ready that no other stable ones are needed; `None` before.
+        ready_since: Option<Timestamp>,
+    },
+    /// None is left: Kubernetes was faster, or somebody took them away.
+    Gone,
+}
+
 /// A person's word that a template may pass a closed gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
@@ -271,6 +287,8 @@ pub struct State {
     pub incident: Option<Incident>,
     /// The canary, from when the gate let it pass until it is promoted. A halted rollout that has one goes back to it.
     pub canary: Option<CanaryProgress>,
+    /// The control group of a policy that wants one, from when the rollout is held for it until the revision is stable.
+    pub control: Option<Control>,
     /// What lets this template pass a closed gate.
     pub overridden: Option<Override>,
     /// Causes to halt that a person has approved for this template: they do not hold it again.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::query::Counter;
+use super::threshold;
+use crate::measure::counter::Counter;
 
 /// What a file with OpenSLO documents comes to.
 #[derive(Debug, Default)]
@@ -68,6 +69,15 @@ fn name_of(object: &Value) -> Option<&str> {
     object["metadata"]["name"].as_str()
 }
 
+/// What an indicator became.
+struct Read {
+    indicator: Value,
+    /// What it is made of.
+    counters: Vec<Counter>,
+    /// The share of good requests that it names itself, as a ratio.
+    quantile: Option<f64>,
+}
+
 struct Slo<'a> {
     name: &'a str,
     spec: &'a Value,
@@ -99,18 +109,26 @@ impl<'a> Slo<'a> {
         }
         for (i, objective) in objectives.iter().enumerate() {
             let place = format!("SLO {}: spec.objectives[{i}]", self.name);
-            let read = self.indicator(objective).and_then(|(errors, total)| Ok((errors, total, target(objective)?)));
+            let read = self.indicator(objective).and_then(|read| {
+                let target =
+                    read.quantile.map_or_else(|| target(objective), |quantile| Ok(percent(quantile * 100.0)))?;
+                Ok((read, target))
+            });
             match read {
                 Err(why) => into.refused.push(format!("{place}: {why}")),
-                Ok((errors, total, target)) => {
-                    let of_both = [&errors, &total];
+                Ok((read, target)) => {
+                    if read.quantile.is_some() {
+                        into.notes.push(format!(
+                            "{place}: its target is of moments and is not carried over: {target} % of the requests, the \
+                             quantile, are to be within its value"
+                        ));
+                    }
                     into.namespaces
-                        .extend(of_both.iter().filter_map(|of| of.label("namespace")).map(ToOwned::to_owned));
-                    let ratio = json!({"errors": errors.selector(), "total": total.selector()});
+                        .extend(read.counters.iter().filter_map(|of| of.label("namespace")).map(ToOwned::to_owned));
                     let mut entry = json!({
                         "name": self.objective_name(i, objective, objectives.len()),
                         "target": target,
-                        "indicator": {"ratio": ratio},
+                        "indicator": read.indicator,
                     });
                     if let Some(window) = &window {
                         entry["window"] = json!(window);
@@ -173,19 +191,28 @@ impl<'a> Slo<'a> {
         Some(written)
     }
 
-    /// The counters of bad requests and of all.
-    fn indicator(&self, objective: &'a Value) -> Result<(Counter, Counter), String> {
+    /// What tells good and bad requests apart.
+    fn indicator(&self, objective: &'a Value) -> Result<Read, String> {
         let spec = self.indicator_spec(objective)?;
         if !spec["thresholdMetric"].is_null() {
+            let query = self.query(&spec["thresholdMetric"]);
+            let read = query.and_then(|query| threshold::read(query, objective));
+            let read = read.map_err(|why| format!("thresholdMetric: {why}"))?;
+            let counters = vec![read.histogram];
+            return Ok(Read { indicator: read.indicator, counters, quantile: read.quantile });
+        }
+        let (errors, total) = self.ratio(&spec["ratioMetric"])?;
+        let indicator = json!({"ratio": {"errors": errors.selector(), "total": total.selector()}});
+        Ok(Read { indicator, counters: vec![errors, total], quantile: None })
+    }
+
+    /// The counters of bad requests and of all.
+    fn ratio(&self, ratio: &Value) -> Result<(Counter, Counter), String> {
+        if ratio.is_null() {
             return Err(
-                "its indicator is a thresholdMetric, which says of moments and not of requests whether they are good; \
-                 write a ratioMetric: good and total, or bad and total"
+                "its indicator has neither ratioMetric nor thresholdMetric; write a ratioMetric with bad and total"
                     .to_owned(),
             );
-        }
-        let ratio = &spec["ratioMetric"];
-        if ratio.is_null() {
-            return Err("its indicator has no ratioMetric; write one with bad and total".to_owned());
         }
         if !ratio["raw"].is_null() {
             return Err(
@@ -257,6 +284,10 @@ impl<'a> Slo<'a> {
     }
 
     fn counter(&self, metric: &Value) -> Result<Counter, String> {
+        Counter::parse(self.query(metric)?)
+    }
+
+    fn query<'v>(&self, metric: &'v Value) -> Result<&'v str, String> {
         let source = &metric["metricSource"];
         let by_reference = source["metricSourceRef"].as_str();
         let kind = source["type"].as_str().or_else(|| self.sources.get(by_reference?)?["spec"]["type"].as_str());
@@ -264,8 +295,7 @@ impl<'a> Slo<'a> {
             return Err(format!("metricSource is {kind}, and only Prometheus is asked; write a query of Prometheus"));
         }
         let query = ["query", "promql", "promQL"].iter().find_map(|field| source["spec"][field].as_str());
-        let query = query.ok_or("metricSource.spec has no query of Prometheus; write query: with a counter")?;
-        Counter::parse(query)
+        query.ok_or_else(|| "metricSource.spec has no query of Prometheus; write query: with a counter".to_owned())
     }
 }
 
@@ -281,8 +311,12 @@ fn target(objective: &Value) -> Result<String, String> {
     if !(percent > 0.0 && percent < 100.0) {
         return Err(format!("its target is {percent} %; write one above 0 and below 100 %"));
     }
-    let text = format!("{percent:.6}");
-    Ok(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+    Ok(self::percent(percent))
+}
+
+/// As a policy writes it.
+fn percent(percent: f64) -> String {
+    format!("{percent:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Lower-case letters, digits and dashes.

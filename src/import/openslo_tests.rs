@@ -114,7 +114,8 @@ fn what_is_no_ratio_of_counters_is_refused_with_what_to_write() {
     }
     let mut threshold = sound();
     threshold["indicator"] = json!({"spec": {"thresholdMetric": metric("latency")}});
-    assert!(of(threshold, Vec::new()).refused[0].contains("thresholdMetric"), "a threshold is of moments");
+    let refused = &of(threshold, Vec::new()).refused[0];
+    assert!(refused.contains("thresholdMetric: latency says of moments and not of requests"), "{refused}");
 }
 
 #[test]
@@ -138,4 +139,24 @@ fn another_version_is_refused_and_other_kinds_are_passed_over() {
     let imported = import(&objects, None);
     assert_eq!((imported.refused.len(), imported.skipped), (1, 1));
     assert!(imported.refused[0].contains("write openslo/v1"));
+}
+
+#[test]
+fn a_quantile_of_a_histogram_becomes_a_latency_and_its_target() {
+    let mut spec = sound();
+    let query = r#"histogram_quantile(0.99, sum by (le) (rate(dauer_seconds_bucket{namespace="laden"}[5m])))"#;
+    spec["indicator"] = json!({"spec": {"thresholdMetric": metric(query)}});
+    spec["objectives"] = json!([{"op": "lte", "value": 0.5, "target": 0.95}]);
+    let imported = of(spec, Vec::new());
+    let latency = json!({"histogram": r#"dauer_seconds{namespace="laden"}"#, "threshold": "500ms"});
+    assert_eq!(
+        imported.objectives,
+        [json!({"name": "ofen", "target": "99", "window": "30d", "indicator": {"latency": latency}})]
+    );
+    assert_eq!(imported.namespaces, ["laden"]);
+    assert!(
+        imported.notes.len() == 1 && imported.notes[0].contains("its target is of moments"),
+        "{:?}",
+        imported.notes
+    );
 }

@@ -31,12 +31,13 @@ pub(super) fn kind(object: &Value) -> Object {
 /// What was found of a policy.
 pub(super) struct Checked {
     pub(super) problems: Vec<Problem>,
-    /// The policy and what its objectives read, in their order; `None` when the operator would not enforce it.
+    /// The policy and what its objectives read, in their order, but for those that it names; `None` when the operator would
+    /// not enforce it.
     pub(super) policy: Option<(Policy, Vec<Reads>)>,
 }
 
 /// The labels of the endpoint of this name; the usual ones where it is not known.
-fn labels(config: Option<&OperatorConfig>, endpoint: &str) -> PodLabels {
+pub(super) fn labels(config: Option<&OperatorConfig>, endpoint: &str) -> PodLabels {
     config.and_then(|config| config.endpoint(endpoint).ok()).map(Endpoint::labels).unwrap_or_default()
 }
 
@@ -60,7 +61,9 @@ pub(super) fn check(
             let labels = labels(config, &policy.prometheus);
             let reads = policy.objectives.iter().map(|objective| Reads::of(objective, &policy, &labels));
             let reads: Vec<_> = reads.collect();
-            problems.extend(unreadable(reads.iter().enumerate()));
+            let place = |name: &String| wire.spec.objectives.iter().position(|of| of.name == *name).unwrap_or_default();
+            let places = policy.objectives.iter().map(|objective| place(&objective.name));
+            problems.extend(unreadable(places.zip(&reads)));
             let reads = reads.into_iter().collect::<Result<Vec<_>, _>>().ok();
             Checked { policy: reads.filter(|_| problems.is_empty()).map(|reads| (policy, reads)), problems }
         }
@@ -111,6 +114,7 @@ fn selectors_alone(wire: &ErrorBudgetPolicy, config: Option<&OperatorConfig>) ->
         let objective = json!({
             "name": "alone", "target": "99", "indicator": objective.indicator, "budgetFrom": objective.budget_from,
         });
+        // What another tool keeps has no selector to look at, and is refused here for its target.
         let alone = |detection: Value| {
             let policy = json!({
                 "apiVersion": API_VERSION,

@@ -14,11 +14,16 @@ pub(super) fn query(histogram: &Histogram, namespace: &str, deployments: &BTreeS
     Some(format!("group by (le) ({narrowed})"))
 }
 
-/// Why a histogram whose buckets are these cannot be read: which bounds there are in place of the threshold. `None` when it
+/// The bounds that an answer to it lists.
+pub(super) fn listed(buckets: &[Series]) -> Vec<f64> {
+    let le =
+        |series: &Series| series.others.iter().find(|(name, _)| name == histogram::BOUND).map(|(_, le)| le.clone());
+    buckets.iter().filter_map(|series| histogram::bound(&le(series)?)).collect()
+}
+
+/// Why a histogram whose buckets have these bounds cannot be read: which there are in place of the threshold. `None` when it
 /// can, and when there are no buckets at all: then nothing is known.
-pub(super) fn problem(histogram: &Histogram, buckets: &[Series]) -> Option<String> {
-    let le = |series: &Series| series.others.iter().find(|(name, _)| name == "le").map(|(_, le)| le.clone());
-    let mut bounds: Vec<f64> = buckets.iter().filter_map(|series| histogram::bound(&le(series)?)).collect();
+pub(super) fn problem(histogram: &Histogram, mut bounds: Vec<f64>) -> Option<String> {
     bounds.sort_unstable_by(f64::total_cmp);
     bounds.dedup();
     let threshold = histogram::bound(&histogram.threshold())?;
@@ -59,25 +64,25 @@ mod tests {
         Histogram::parse(&latency, "shop", &PodLabels::default()).unwrap()
     }
 
-    fn buckets(bounds: &[&str]) -> Vec<Series> {
+    fn buckets(bounds: &[&str]) -> Vec<f64> {
         let bucket = |le: &&str| Series { others: vec![("le".to_owned(), (*le).to_owned())], ..Series::default() };
-        bounds.iter().map(bucket).collect()
+        listed(&bounds.iter().map(bucket).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_threshold_that_is_no_bound_lists_those_there_are() {
         let some = buckets(&["1.0", "0.1", "+Inf", "2.5e-1", "1"]);
         assert_eq!(
-            problem(&histogram(300), &some).unwrap(),
+            problem(&histogram(300), some.clone()).unwrap(),
             "latency_seconds{path=\"/\"} has no bucket with the bound 0.3: there are 0.1, 0.25, 1; write one of them as \
              threshold"
         );
-        assert_eq!(problem(&histogram(250), &some), None);
-        assert_eq!(problem(&histogram(1000), &some), None);
-        assert_eq!(problem(&histogram(300), &[]), None, "nothing is known of a service that has not served yet");
+        assert_eq!(problem(&histogram(250), some.clone()), None);
+        assert_eq!(problem(&histogram(1000), some), None);
+        assert_eq!(problem(&histogram(300), Vec::new()), None, "nothing is known of a service that has not served yet");
         let many: Vec<String> = (1..=100).map(|bound| bound.to_string()).collect();
         let many = buckets(&many.iter().map(String::as_str).collect::<Vec<_>>());
-        let near = problem(&histogram(50_500), &many).unwrap();
+        let near = problem(&histogram(50_500), many).unwrap();
         assert!(near.contains("there are 100 others, near it 39, 40, 41,") && near.contains(", 62;"), "{near}");
     }
 

@@ -211,7 +211,7 @@ impl<Q: Queries> Budgets<Q> {
             return Ok(Bounds::Unknown);
         };
         let buckets = self.instant(&ask.endpoint, &query, (self.clock)()).await?;
-        Ok(match bounds::problem(histogram, &buckets) {
+        Ok(match bounds::problem(histogram, bounds::listed(&buckets)) {
             Some(problem) => Bounds::Missing(problem),
             None if buckets.is_empty() => Bounds::Unknown,
             None => Bounds::Fit,

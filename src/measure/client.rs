@@ -16,6 +16,7 @@ use super::answer;
 pub use super::answer::{Point, Series};
 use super::look::Missing;
 use super::scrape::Failure;
+use super::slos::{self, Rule, Rules};
 use crate::config::{Endpoint, PodLabels, SecretError};
 
 /// Queries longer than this are sent in the body: not every proxy takes long addresses.
@@ -45,6 +46,8 @@ pub enum QueryKind {
     Instant,
     /// At many.
     Range,
+    /// No query: which rules there are.
+    Rules,
 }
 
 impl QueryKind {
@@ -54,6 +57,7 @@ impl QueryKind {
         match self {
             Self::Instant => "instant",
             Self::Range => "range",
+            Self::Rules => "rules",
         }
     }
 }
@@ -116,9 +120,11 @@ struct Session {
 }
 
 /// What is asked, and when: times and steps in whole seconds.
-enum Question {
-    Instant { at: i64 },
-    Range { start: i64, end: i64, step: f64 },
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    Instant { query: &'a str, at: i64 },
+    Range { query: &'a str, start: i64, end: i64, step: f64 },
+    Rules { selectors: &'a [String] },
 }
 
 impl PrometheusClient {
@@ -149,22 +155,28 @@ impl PrometheusClient {
         session.clone()
     }
 
-    async fn ask(&self, query: &str, question: Question) -> Result<Vec<Series>, Failure> {
+    /// Asks, and reads the answer by its HTTP status and body.
+    async fn ask<T>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(u16, &[u8]) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let Ok(_turn) = self.turns.acquire().await else {
             // The semaphore lives as long as the client and is never closed.
             return Err(self.failure(Missing::QueryFailed, "the client is closed"));
         };
         let kind = question.kind();
         let mut watch = Watch { client: self, kind, since: Instant::now(), outcome: Err(Missing::TimedOut) };
-        let answer = self.exchange(query, question).await;
+        let answer = self.exchange(question).await.and_then(|(status, body)| read(status, &body));
         watch.outcome = answer.as_ref().map(|_| ()).map_err(|failure| failure.why);
         answer.map_err(|failure| self.failure(failure.why, &failure.message))
     }
 
-    async fn exchange(&self, query: &str, question: Question) -> Result<Vec<Series>, Failure> {
+    /// The HTTP status and the body of an answer.
+    async fn exchange(&self, question: Question<'_>) -> Result<(u16, Vec<u8>), Failure> {
         let session = self.session();
         // The response comes raw: the crate would read a body of any size, and pass over warnings.
-        let response = question.send(&session, query, &self.endpoint).await.map_err(|error| unsent(&error))?;
+        let response = question.send(&session, &self.endpoint).await?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
             // Perhaps the secret was replaced a moment ago.
@@ -176,8 +188,7 @@ impl PrometheusClient {
                 format!("HTTP {status}: redirects are not followed; it leads to {to}: write the final address in url");
             return Err(Failure::new(Missing::QueryFailed, message));
         }
-        let body = self.body(response).await?;
-        answer::read(status.as_u16(), &body, &self.labels)
+        Ok((status.as_u16(), self.body(response).await?))
     }
 
     /// The body, as long as it is within bounds.
@@ -206,7 +217,8 @@ impl Queries for PrometheusClient {
     }
 
     async fn instant(&self, query: &str, at: Timestamp) -> Result<Vec<Series>, Failure> {
-        self.ask(query, Question::Instant { at: at.as_second() }).await
+        let read = |status, body: &[u8]| answer::read(status, body, &self.labels);
+        self.ask(Question::Instant { query, at: at.as_second() }, read).await
     }
 
     async fn range(
@@ -217,45 +229,69 @@ impl Queries for PrometheusClient {
         step: Duration,
     ) -> Result<Vec<Series>, Failure> {
         let step = Duration::from_secs(step.as_secs()).as_secs_f64();
-        self.ask(query, Question::Range { start: start.as_second(), end: end.as_second(), step }).await
+        let read = |status, body: &[u8]| answer::read(status, body, &self.labels);
+        self.ask(Question::Range { query, start: start.as_second(), end: end.as_second(), step }, read).await
     }
 }
 
-impl Question {
+impl Rules for PrometheusClient {
+    async fn rules(&self, selectors: &[String]) -> Result<Vec<Rule>, Failure> {
+        self.ask(Question::Rules { selectors }, slos::read).await
+    }
+}
+
+impl Question<'_> {
     const fn kind(&self) -> QueryKind {
         match self {
             Self::Instant { .. } => QueryKind::Instant,
             Self::Range { .. } => QueryKind::Range,
+            Self::Rules { .. } => QueryKind::Rules,
         }
     }
 
     /// Sends it. The server may take as long as the session itself.
-    async fn send(self, session: &Session, query: &str, endpoint: &Endpoint) -> Result<Response, Error> {
+    async fn send(self, session: &Session, endpoint: &Endpoint) -> Result<Response, Failure> {
         let timeout = i64::try_from(endpoint.timeout.as_millis()).unwrap_or(i64::MAX);
         // As Thanos and VictoriaMetrics call it; a server that does not know it passes over it.
         let whole: &[(&'static str, &str)] = match endpoint.partial_response {
             true => &[],
             false => &[("partial_response", "false"), ("deny_partial_response", "1")],
         };
-        let (long, authorization) = (query.len() > LONGEST_IN_ADDRESS, session.authorization.clone());
-        match self {
-            Self::Instant { at } => {
-                let query = session.api.query(query).at(at).timeout(timeout);
+        let authorization = session.authorization.clone();
+        let is_long = |query: &str| query.len() > LONGEST_IN_ADDRESS;
+        let response = match self {
+            Self::Instant { query: text, at } => {
+                let query = session.api.query(text).at(at).timeout(timeout);
                 let mut query = whole.iter().fold(query, |query, (name, value)| query.query(name, value));
                 if let Some(authorization) = authorization {
                     query = query.header(AUTHORIZATION, authorization);
                 }
-                if long { query.post_raw().await } else { query.get_raw().await }
+                if is_long(text) { query.post_raw().await } else { query.get_raw().await }
             }
-            Self::Range { start, end, step } => {
-                let query = session.api.query_range(query, start, end, step).timeout(timeout);
+            Self::Range { query: text, start, end, step } => {
+                let query = session.api.query_range(text, start, end, step).timeout(timeout);
                 let mut query = whole.iter().fold(query, |query, (name, value)| query.query(name, value));
                 if let Some(authorization) = authorization {
                     query = query.header(AUTHORIZATION, authorization);
                 }
-                if long { query.post_raw().await } else { query.get_raw().await }
+                if is_long(text) { query.post_raw().await } else { query.get_raw().await }
             }
-        }
+            // The crate can neither select rules by their labels nor hand the answer on unread.
+            Self::Rules { selectors } => {
+                let mut url = endpoint.url.clone();
+                url.set_path(&format!("{}/api/v1/rules", url.path().trim_end_matches('/')));
+                let selected = selectors.iter().map(|selector| ("match[]", selector.as_str()));
+                let parameters = std::iter::once(("type", "record")).chain(selected).chain(whole.iter().copied());
+                url.query_pairs_mut().extend_pairs(parameters);
+                let request = session.http.get(url);
+                let request = match authorization {
+                    Some(authorization) => request.header(AUTHORIZATION, authorization),
+                    None => request,
+                };
+                return request.send().await.map_err(|error| unanswered(&error));
+            }
+        };
+        response.map_err(|error| unsent(&error))
     }
 }
 

@@ -255,3 +255,27 @@ async fn kubernetes_and_prometheus_are_reached_over_https_by_one_process() {
     assert_eq!(failure.why, Missing::Unreachable);
     assert!(failure.message.contains("certificate"), "{failure}");
 }
+
+#[tokio::test]
+async fn rules_are_asked_for_by_their_labels_below_the_endpoints_path_with_its_headers() {
+    let server = MockServer::start().await;
+    let expected = Mock::given(method("GET"))
+        .and(path("/prom/api/v1/rules"))
+        .and(query_param("type", "record"))
+        .and(query_param("match[]", r#"{slo=~"a b|c"}"#))
+        .and(query_param("partial_response", "false"))
+        .and(header("x-scope-orgid", "payments"))
+        .and(header("authorization", "Basic b3BlcmF0b3I6c2VjcmV0"));
+    let list = r#"{"status":"success","data":{"groups":[{"rules":[
+        {"type":"recording","name":"pyrra_objective","query":"0.99","labels":{"slo":"c"}}]}]}}"#;
+    expected.respond_with(ResponseTemplate::new(200).set_body_string(list)).expect(1).mount(&server).await;
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "secret").unwrap();
+    let more = format!(
+        "partialResponse: false, headers: {{X-Scope-OrgID: payments}}, basicAuth: {{username: operator, passwordFile: {}}}",
+        secret.path().display()
+    );
+    let client = client(&format!("{}/prom/", server.uri()), &more);
+    let rules = client.rules(&[r#"{slo=~"a b|c"}"#.to_owned()]).await.unwrap();
+    assert_eq!((rules.len(), rules[0].record.as_str(), rules[0].label("slo")), (1, "pyrra_objective", "c"));
+}

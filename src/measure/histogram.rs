@@ -9,6 +9,9 @@ use super::promql::{InvalidSelector, Selector};
 use crate::config::PodLabels;
 use crate::policy::{Latency, TimeUnit};
 
+/// The label that holds the bound of a classic histogram's bucket.
+pub const BOUND: &str = "le";
+
 /// A histogram and the threshold in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Histogram {
@@ -25,6 +28,14 @@ impl Histogram {
         let selector = Selector::parse_histogram(&latency.histogram, namespace, labels)?;
         let unit = latency.unit.unwrap_or_else(|| unit_of(selector.metric()));
         Ok(Self { selector, threshold: Decimal::of(latency.threshold, unit) })
+    }
+
+    /// The same, if pods can expose such series.
+    ///
+    /// # Errors
+    /// As of [`Selector::exposed`].
+    pub fn exposed(self) -> Result<Self, InvalidSelector> {
+        Ok(Self { selector: self.selector.exposed()?, ..self })
     }
 
     /// The selector as it was written, in its canonical text.
@@ -59,9 +70,21 @@ impl Histogram {
 }
 
 /// The unit that a metric's name says, as Prometheus names them; seconds where it says none.
-fn unit_of(metric: &str) -> TimeUnit {
+pub(crate) fn unit_of(metric: &str) -> TimeUnit {
     let is = |word: &str| metric.split(['_', ':']).any(|part| part == word);
     if is("milliseconds") || is("ms") || is("millis") { TimeUnit::Milliseconds } else { TimeUnit::Seconds }
+}
+
+/// The duration that a value of a metric in this unit is; `None` where it is none that a threshold may be: 1 us to 1 h in whole
+/// microseconds.
+pub(crate) fn duration(value: f64, unit: TimeUnit) -> Option<Duration> {
+    let microseconds = match unit {
+        TimeUnit::Seconds => value * 1e6,
+        TimeUnit::Milliseconds => value * 1e3,
+    };
+    let whole = microseconds.round();
+    let fits = (1.0..=3.6e9).contains(&whole) && (microseconds - whole).abs() <= whole * 1e-9;
+    fits.then(|| Duration::from_micros(whole as u64))
 }
 
 /// A number above 0: digits without zeros at either end, and how many of them are before the point. Exact, as a float
@@ -179,6 +202,16 @@ mod tests {
         assert_eq!(histogram("response_latency_ms", threshold, None).threshold(), "2500");
         assert_eq!(histogram("upstream_rq_time", threshold, None).threshold(), "2.5");
         assert_eq!(histogram("upstream_rq_time", threshold, Some(TimeUnit::Milliseconds)).threshold(), "2500");
+    }
+
+    #[test]
+    fn a_value_is_a_duration_where_a_threshold_may_be_that() {
+        assert_eq!(duration(0.25, TimeUnit::Seconds), Some(Duration::from_millis(250)));
+        assert_eq!(duration(2500.0, TimeUnit::Milliseconds), Some(Duration::from_millis(2500)));
+        assert_eq!(duration(0.1 + 0.2, TimeUnit::Seconds), Some(Duration::from_millis(300)));
+        for value in [0.0, -1.0, 1e-9, 0.000_000_15, 3601.0, f64::INFINITY, f64::NAN] {
+            assert_eq!(duration(value, TimeUnit::Seconds), None, "{value}");
+        }
     }
 
     proptest! {

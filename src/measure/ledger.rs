@@ -109,6 +109,10 @@ struct Book {
     failure: Option<Failure>,
     /// Where the last samples came from.
     source: Source,
+    /// What one side served while nothing new is known of the other.
+    unpaired: Look,
+    /// Looks in a row that were held back for that.
+    held_back: u32,
 }
 
 /// The pods of one side, each with its last fresh sample.
@@ -297,7 +301,34 @@ impl Book {
         }
         let surplus = self.intervals.len().saturating_sub(INTERVALS_KEPT);
         self.intervals.drain(..surplus);
-        Ok(look)
+        Ok(if during_rollout { self.paired(terms, look, samples) } else { look })
+    }
+
+    /// Where pods are scraped less often than looked at, each at a time of its own, one look hardly ever has news of both
+    /// sides when these are few pods: they could never be compared, and stable pods would seem to serve no more. So what one
+    /// side has served waits until the other has been scraped, too, for one scrape interval at most.
+    fn paired(&mut self, terms: &Terms, look: Look, samples: &Samples) -> Look {
+        self.unpaired += look;
+        let Look { canary, stable } = self.unpaired;
+        let waits = match (canary.requests() > 0.0, stable.requests() > 0.0) {
+            (true, false) => !samples.stable.is_empty(),
+            (false, true) => !samples.canary.is_empty(),
+            (true, true) | (false, false) => false,
+        };
+        if waits && self.held_back < self.patience(terms) {
+            self.held_back += 1;
+            return Look::default();
+        }
+        self.held_back = 0;
+        std::mem::take(&mut self.unpaired)
+    }
+
+    /// Further looks until every pod has been scraped once.
+    fn patience(&self, terms: &Terms) -> u32 {
+        let looks = self
+            .scrape_interval()
+            .map_or(1, |interval| interval.as_millis().div_ceil(terms.look_interval.as_millis().max(1)));
+        u32::try_from(looks.saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
     /// Whether the samples are evidence at all.

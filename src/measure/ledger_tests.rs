@@ -368,8 +368,7 @@ fn sum<'a>(scrapes: impl Iterator<Item = &'a Scrape>) -> Look {
     let mut sum = Look::default();
     let mut add = |scrape: &Scrape| {
         if let Some(Ok(look)) = ledger.enter(scrape, 2).map(|entry| entry.evidence[0]) {
-            sum.canary += look.canary;
-            sum.stable += look.stable;
+            sum += look;
         }
     };
     let mut last = None;
@@ -383,6 +382,8 @@ fn sum<'a>(scrapes: impl Iterator<Item = &'a Scrape>) -> Look {
     let samples = last.objectives[0].as_mut().unwrap();
     samples.canary.iter_mut().chain(&mut samples.stable).for_each(|sample| sample.taken = taken);
     add(&last);
+    // What waits for the other side is in no look yet.
+    sum += ledger.objectives[0].unpaired;
     sum
 }
 
@@ -524,4 +525,46 @@ fn a_canary_pod_that_is_silent_look_after_look_is_named() {
     );
     assert_eq!(look(1060, vec![]), None);
     assert_eq!(look(1070, vec![silent("even", Side::Canary)]), None, "it has answered in between");
+}
+
+/// Looks every 10 s at a canary pod and a stable one that are scraped every 60 s, half a minute apart, from before the
+/// rollout on. Each serves a request a second when it serves.
+fn seldom(until: i64, serving: [bool; 2]) -> Vec<Look> {
+    let mut ledger = ledger();
+    let sample = |name, at: i64, offset: i64, serves: bool| {
+        let taken = (at - offset).div_euclid(60) * 60 + offset;
+        pod(name, 0.0, if serves { taken as f64 } else { 1.0 }, taken)
+    };
+    let scrapes = (SINCE / 10 - 30..until / 10).map(|tick| {
+        let at = tick * 10;
+        let canary = (at > SINCE + 60).then(|| sample("new", at, 5, serving[0]));
+        both(at, canary.into_iter().collect(), vec![sample("old", at, 35, serving[1])])
+    });
+    scrapes.filter_map(|scrape| ledger.enter(&scrape, 1)?.evidence[0].ok()).collect()
+}
+
+#[test]
+fn pods_that_are_scraped_at_different_times_are_compared_all_the_same() {
+    let looks = seldom(SINCE + 660, [true, true]);
+    let paired = looks.iter().filter(|look| look.canary.requests() > 0.0 && look.stable.requests() > 0.0).count();
+    assert!(paired >= 8, "{paired}: {looks:?}");
+    let alone = looks.iter().skip(20).filter(|look| (look.canary.requests() > 0.0) != (look.stable.requests() > 0.0));
+    assert_eq!(alone.count(), 0, "{looks:?}");
+}
+
+#[test]
+fn what_one_side_serves_waits_for_one_scrape_interval_at_most() {
+    let looks = seldom(SINCE + 660, [true, false]);
+    let known = looks.iter().filter(|look| look.canary.requests() > 0.0).count();
+    assert!(known >= 8, "{known}: {looks:?}");
+}
+
+#[test]
+fn what_the_canary_serves_waits_for_no_stable_pod_when_none_is_left() {
+    let mut ledger = ledger();
+    for at in [880, 940, 1000] {
+        ledger.enter(&both(at, vec![], vec![pod("old", 0.0, 9.0, at - 5)]), 1);
+    }
+    let look = enter(&mut ledger, &canary(1010, vec![pod("new", 3.0, 50.0, 1008)])).unwrap();
+    assert_eq!(look.canary, served(3.0, 50.0));
 }

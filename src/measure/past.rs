@@ -62,7 +62,7 @@ pub async fn no_bound(
     now: Timestamp,
 ) -> Result<Option<String>, Failure> {
     let query = format!("group by (le) ({})", histogram.buckets().within(namespace));
-    Ok(bounds::problem(histogram, &endpoint.instant(&query, now).await?))
+    Ok(bounds::problem(histogram, bounds::listed(&endpoint.instant(&query, now).await?)))
 }
 
 async fn counted(endpoint: &impl Queries, query: &str, now: Timestamp) -> Result<Vec<SeriesOfPod>, Failure> {

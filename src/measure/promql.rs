@@ -10,12 +10,11 @@ use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{Expr, VectorSelector};
 use promql_parser::util::escape_string;
 
+use super::histogram::BOUND;
 use super::pods::{self, PodGroup, SUFFIX_ALPHABET, SUFFIX_LENGTH};
 use super::syntax;
 use crate::config::PodLabels;
 
-/// The label that holds the bound of a classic histogram's bucket.
-const BOUND: &str = "le";
 /// What the names of a classic histogram's series end in.
 const HISTOGRAM_SERIES: [&str; 3] = ["_bucket", "_count", "_sum"];
 /// The labels that Prometheus gives to all series of a target.

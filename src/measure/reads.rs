@@ -51,6 +51,10 @@ impl Reads {
                 both.0.zip(both.1).map(|(errors, total)| Indicator::Ratio { errors, total })
             }
             policy::Indicator::Latency(latency) => Histogram::parse(latency, namespace, labels)
+                .and_then(|histogram| match policy.evidence {
+                    EvidenceFrom::Prometheus => Ok(histogram),
+                    EvidenceFrom::Pods(_) => histogram.exposed(),
+                })
                 .map_err(|error| note("indicator.latency.histogram", &error))
                 .ok()
                 .map(match latency.kind {

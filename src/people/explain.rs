@@ -8,7 +8,7 @@ use super::advice::advice;
 use super::governed::{Governed, gate};
 use super::words::{ago, burn, phase, place, revision};
 use super::{Access, Exit, Problem, Program, Target, print};
-use crate::api::status::{CanaryStatus, IncidentStatus, OverrideStatus, RolloutStatus};
+use crate::api::status::{CanaryStatus, ControlStatus, IncidentStatus, OverrideStatus, RolloutStatus};
 use crate::decide::state::{Cause, Phase};
 use crate::policy::{Approval, Mode, humane};
 
@@ -119,6 +119,9 @@ fn rollout(page: &mut Page, governed: &Governed, entry: &RolloutStatus, now: Tim
     if let Some(canary) = &entry.canary {
         page.line("Canary", &tell_canary(canary));
     }
+    if let Some(control) = &entry.control {
+        page.line("Control pods", &tell_control(control));
+    }
     if let Some(overridden) = &entry.overridden {
         page.line("Override", &tell_override(overridden));
     }
@@ -136,7 +139,7 @@ const fn meaning(phase: Phase) -> &'static str {
         Phase::Validating => "the new template is held without pods until the gate lets it pass",
         Phase::Canary => "the new revision is held at its share of the pods while it is measured",
         Phase::Promoting => "Kubernetes rolls on with the Deployment's own strategy while it is measured",
-        Phase::Monitoring => "the rollout is complete, and is measured on",
+        Phase::Monitoring => "the rollout is complete, or all but its control pods, and is measured on",
         Phase::Succeeded => "the revision is the stable one",
         Phase::Halted => "the rollout stands still; looks go on",
         Phase::RollingBack => "the stable template is being put back",
@@ -162,6 +165,15 @@ fn tell_canary(canary: &CanaryStatus) -> String {
         None => text.push_str(", its pods are not all Ready yet"),
     }
     text
+}
+
+fn tell_control(control: &ControlStatus) -> String {
+    let since = control.since.as_ref().map(|since| format!(", held since {}", moment(since))).unwrap_or_default();
+    match control.pods {
+        0 => "none: no stable pod is left to compare with".to_owned(),
+        1 => format!("1 stable pod stays to compare with{since}"),
+        pods => format!("{pods} stable pods stay to compare with{since}"),
+    }
 }
 
 fn tell_override(overridden: &OverrideStatus) -> String {
@@ -309,6 +321,20 @@ Last incident  revision 7 (template b0b0) was rolled back at 2026-03-04T05:06:37
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn control_pods_are_told_and_that_none_are_left() {
+        let told = |control: serde_json::Value| {
+            explained(&samples::governed(json!({"phase": "Monitoring", "control": control})))
+        };
+        let kept = told(json!({"pods": 2, "since": "2026-03-04T05:15:37Z"}));
+        assert!(
+            kept.contains("Control pods   2 stable pods stay to compare with, held since 2026-03-04T05:15:37Z\n"),
+            "{kept}"
+        );
+        let gone = told(json!({"pods": 0}));
+        assert!(gone.contains("Control pods   none: no stable pod is left to compare with\n"), "{gone}");
     }
 
     #[test]

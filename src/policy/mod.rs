@@ -2,6 +2,7 @@
 
 mod duration;
 mod govern;
+mod named;
 mod parse;
 mod selector;
 mod selector_text;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 
 pub use duration::humane;
 pub use govern::{Governance, govern};
+pub use named::{Named, Slo, SloName};
 pub use parse::PolicyError;
 pub use selector::{Requirement, Selector};
 pub use units::{BurnRate, Confidence, ErrorBudget, SpentShare, UnitError};
@@ -46,8 +48,10 @@ pub struct Policy {
     pub created: Timestamp,
     /// Which Deployments of its namespace.
     pub selector: Selector,
-    /// What the service promises; 1 to 8, with unique names.
+    /// What the service promises; 1 to 8, with unique names, those that are named among them.
     pub objectives: Vec<Objective>,
+    /// Objectives that other tools keep, in their order. Empty once they are read: see [`Policy::with_slos`].
+    pub named: Vec<Named>,
     /// What must be true before a rollout starts.
     pub gate: Gate,
     /// How a new revision is held back; `None` when it is not (`canary.traffic: 0%`).
@@ -98,7 +102,7 @@ pub enum Port {
 pub struct Objective {
     /// Its name, unique in the policy.
     pub name: String,
-    /// The target in percent, as it was written.
+    /// The target in percent, as it was written or read.
     pub target: String,
     /// What the target leaves.
     pub budget: ErrorBudget,
@@ -321,6 +325,8 @@ pub struct Monitor {
     pub timeout: Duration,
     /// False: Halt, and say what a rollback would have done.
     pub auto_rollback: bool,
+    /// So many stable pods are kept beside the new ones meanwhile; 0 keeps none, and completes the rollout first.
+    pub control_pods: u32,
 }
 
 /// `mode`.

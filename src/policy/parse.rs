@@ -3,7 +3,8 @@
 //! The API server has checked all of this already, by the rules of the schema. It is checked again because an older
 //! definition may be installed, and because everything behind this point trusts it.
 
-mod latency;
+pub(super) mod latency;
+mod tool;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::duration::{days_or_hours, hours_minutes_seconds};
 use super::{
     Approval, BudgetScope, BudgetSource, BurnRate, Canary, CanaryStep, Confidence, Counts, Detection, ErrorBudget,
-    EvidenceFrom, Gate, Indicator, Mode, Monitor, Objective, OnMissingEvidence, OnUnknownBudget, PodPages, Policy,
-    PolicyKey, Port, Requirement, Rule, Selector, SpentShare, UnitError,
+    EvidenceFrom, Gate, Indicator, Mode, Monitor, Named, Objective, OnMissingEvidence, OnUnknownBudget, PodPages,
+    Policy, PolicyKey, Port, Requirement, Rule, Selector, SloName, SpentShare, UnitError,
 };
 use crate::api::policy as wire;
 
@@ -31,15 +32,15 @@ pub struct PolicyError {
 
 /// Gathers what is wrong while the rest is read on, so that all of it can be said at once.
 #[derive(Default)]
-struct Errors(Vec<PolicyError>);
+pub(super) struct Errors(pub(super) Vec<PolicyError>);
 
 impl Errors {
-    fn add(&mut self, field: impl Into<String>, problem: impl ToString) {
+    pub(super) fn add(&mut self, field: impl Into<String>, problem: impl ToString) {
         self.0.push(PolicyError { field: field.into(), problem: problem.to_string() });
     }
 
     /// The value, or `None` with the error noted.
-    fn keep<T>(&mut self, field: impl Into<String>, value: Result<T, UnitError>) -> Option<T> {
+    pub(super) fn keep<T>(&mut self, field: impl Into<String>, value: Result<T, UnitError>) -> Option<T> {
         value.map_err(|error| self.add(field, error)).ok()
     }
 
@@ -60,7 +61,10 @@ impl Errors {
     }
 }
 
-const DAY: u64 = 86_400;
+pub(super) const DAY: u64 = 86_400;
+
+/// The window of an objective that says none.
+const DEFAULT_WINDOW: &str = "28d";
 
 impl Policy {
     /// Checks everything that can be checked without a PromQL parser and the operator's configuration.
@@ -75,7 +79,7 @@ impl Policy {
         let monitor = monitor(&spec.monitor, detection.as_ref(), &mut errors);
         let gate = gate(spec, &mut errors);
         let canary = canary(&spec.canary, &mut errors);
-        let objectives = objectives(spec, detection.as_ref(), &mut errors);
+        let (objectives, named) = objectives(spec, detection.as_ref(), &mut errors);
         latency::warmup_fits(&objectives, monitor.as_ref(), canary.as_ref(), detection.as_ref(), &mut errors);
         let evidence = evidence(spec, &mut errors);
         if spec.prometheus.is_empty() {
@@ -97,6 +101,7 @@ impl Policy {
             created: metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             selector,
             objectives,
+            named,
             gate,
             canary,
             approval: match spec.approval {
@@ -132,10 +137,11 @@ fn evidence(spec: &wire::ErrorBudgetPolicySpec, errors: &mut Errors) -> Evidence
              Prometheus",
         );
     }
-    if spec.objectives.iter().any(|objective| objective.indicator.latency.is_some()) {
+    let is_native = |latency: &wire::Latency| latency.kind == wire::HistogramType::Native;
+    if spec.objectives.iter().any(|objective| objective.indicator.latency.as_ref().is_some_and(is_native)) {
         errors.add(
             "spec.evidence",
-            "a histogram is read from Prometheus, and with evidence: Pods that is not; write a ratio, or evidence: Prometheus",
+            "native histograms are not in the text that pods expose; write type: Classic, or evidence: Prometheus",
         );
     }
     let port = pods.port.and_then(|port| {
@@ -319,14 +325,22 @@ fn monitor(monitor: &wire::Monitor, detection: Option<&Detection>, errors: &mut 
     if detection.is_some_and(|detection| timeout < detection.window) {
         errors.add(FIELD, "it is shorter than detection.window; write at least one detection window");
     }
-    Some(Monitor { timeout, auto_rollback: monitor.auto_rollback })
+    const CONTROL: &str = "spec.monitor.controlPods";
+    let control_pods = u32::try_from(monitor.control_pods).ok().filter(|pods| *pods <= 100);
+    if control_pods.is_none() {
+        errors.add(CONTROL, "write a number of pods from 0 to 100");
+    }
+    if monitor.control_pods > 0 && detection.is_some_and(|detection| detection.rule == Rule::Threshold) {
+        errors.add(CONTROL, "rule Threshold compares with no other pods; write 0, or rule: Sequential");
+    }
+    Some(Monitor { timeout, auto_rollback: monitor.auto_rollback, control_pods: control_pods? })
 }
 
 fn objectives(
     spec: &wire::ErrorBudgetPolicySpec,
     detection: Option<&Detection>,
     errors: &mut Errors,
-) -> Vec<Objective> {
+) -> (Vec<Objective>, Vec<Named>) {
     let objectives = &spec.objectives;
     let words = "write a duration from 0s to 10m, for example \"30s\"";
     let warmup = spec.detection.warmup.as_ref();
@@ -336,15 +350,21 @@ fn objectives(
         errors.add("spec.objectives", "write 1 to 8 objectives");
     }
     let mut names = BTreeSet::new();
-    let mut parsed = Vec::with_capacity(objectives.len());
+    let (mut parsed, mut named) = (Vec::with_capacity(objectives.len()), Vec::new());
     for (index, objective) in objectives.iter().enumerate() {
         let field = format!("spec.objectives[{index}]");
         if !names.insert(&objective.name) {
             errors.add(format!("{field}.name"), "another objective has this name; write a different one");
         }
-        parsed.extend(one_objective(objective, &field, detection, warmup, errors));
+        match tool::slo_name(&objective.indicator) {
+            Some(slo) => {
+                tool::says_it_all(objective, &slo, &field, errors);
+                named.push(Named { place: index, name: objective.name.clone(), slo, warmup });
+            }
+            None => parsed.extend(one_objective(objective, &field, detection, warmup, errors)),
+        }
     }
-    parsed
+    (parsed, named)
 }
 
 fn one_objective(
@@ -354,16 +374,15 @@ fn one_objective(
     warmup: Option<Duration>,
     errors: &mut Errors,
 ) -> Option<Objective> {
-    let budget = errors.keep(format!("{field}.target"), ErrorBudget::of_target(&objective.target));
+    let target = objective.target.clone().unwrap_or_default();
+    let budget = errors.keep(format!("{field}.target"), ErrorBudget::of_target(&target));
     if let (Some(budget), Some(detection)) = (budget, detection)
-        && detection.violation.factor() * budget.ratio() >= 1.0
+        && let Some(problem) = unreachable(&objective.name, budget, detection)
     {
-        let limit = 1.0 / budget.ratio();
-        let problem = format!("objective {} cannot burn faster than {limit:.0}x; write less", objective.name);
-        errors.add("spec.detection.violation", problem);
+        errors.0.push(problem);
     }
     let words = "write whole days or hours from 1h to 90d, for example \"28d\"";
-    let window = days_or_hours(&objective.window);
+    let window = days_or_hours(objective.window.as_deref().unwrap_or(DEFAULT_WINDOW));
     let window = errors.keep_within(&format!("{field}.window"), window, 3600, 90 * DAY, words);
     let indicator = indicator(&objective.indicator, &format!("{field}.indicator"), errors);
     let budget_from =
@@ -371,12 +390,21 @@ fn one_objective(
     let indicator = indicator?;
     Some(Objective {
         name: objective.name.clone(),
-        target: objective.target.clone(),
+        target,
         budget: budget?,
         window: window?,
         warmup: warmup.unwrap_or_else(|| indicator.usual_warmup()),
         indicator,
         budget_from,
+    })
+}
+
+/// No objective can burn as fast as the violation says, if it cannot.
+pub(super) fn unreachable(objective: &str, budget: ErrorBudget, detection: &Detection) -> Option<PolicyError> {
+    let limit = 1.0 / budget.ratio();
+    (detection.violation.factor() * budget.ratio() >= 1.0).then(|| PolicyError {
+        field: "spec.detection.violation".to_owned(),
+        problem: format!("objective {objective} cannot burn faster than {limit:.0}x; write less"),
     })
 }
 
@@ -396,7 +424,7 @@ fn indicator(indicator: &wire::Indicator, field: &str, errors: &mut Errors) -> O
             Some(Indicator::Query { errors: query.errors.clone(), total: query.total.clone(), counts })
         }
         _ => {
-            errors.add(field, "write exactly one indicator: ratio, latency or query");
+            errors.add(field, "write exactly one indicator: ratio, latency, query, sloth or pyrra");
             None
         }
     }

@@ -202,9 +202,10 @@ mod tests {
             calm: true,
             calm_is_proven: false,
             blind: false,
+            unread: false,
             seen: Seen::default(),
         };
-        let monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true };
+        let monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true, control_pods: 0 };
         let input = Input {
             policy: "emerald",
             mode: Mode::Enforce,

@@ -127,6 +127,15 @@ impl Amount {
             }
         }
     }
+
+    /// How many pods that is, rounded down, as Kubernetes does with `maxUnavailable`.
+    #[must_use]
+    pub fn rounded_down(self, replicas: u32) -> u32 {
+        match self {
+            Self::Pods(pods) => pods,
+            Self::Percent(percent) => u32::try_from(u64::from(percent) * u64::from(replicas) / 100).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// The settings of a Deployment that a held canary needs to be otherwise.

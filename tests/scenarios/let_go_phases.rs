@@ -101,6 +101,22 @@ async fn what_is_being_monitored_is_not_touched() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_monitored_beside_control_pods_is_completed() -> Result<()> {
+    let kept = |policy: Policy| policy.monitoring(EVER).with("/monitor/controlPods", 1);
+    let world = governed("let-go-control", kept).await?;
+    release(&world, Release::new("v2").burning(0.3)).await?;
+    reach(&world, "Monitoring").await?;
+    for way in WAYS {
+        world.pods_are(way, "v1: 1/1, v2: 2/2").await?;
+    }
+    let_go(&world).await?;
+    let observed: &[&str] = &["the rollout is completed without control pods: mode is Observe, so nothing is held"];
+    goes_on_with_v2(&world, "v1: 0/0, v2: 2/2", [NOBODY, NOBODY, observed]).await?;
+    assert_eq!(world.rollout("observed").await?.phase, "Monitoring");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_was_rejected_is_its_owners_to_run() -> Result<()> {
     let world = governed("let-go-rejected", |policy| policy).await?;
     let bad = Release::new("v2").burning(200.0);

@@ -3,8 +3,20 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::json;
 
 use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
+
+/// 99 % of the requests within this time.
+fn within(threshold: &str) -> Policy {
+    let latency = json!({"histogram": "http_request_duration_seconds", "threshold": threshold});
+    policy()
+        .with("/objectives/0/name", "latency")
+        .with("/objectives/0/target", "99")
+        .with("/objectives/0/indicator", json!({"latency": latency}))
+        .with("/detection/warmup", "4s")
+        .monitoring("12s")
+}
 
 fn policy() -> Policy {
     Policy::of("checkout").with("/evidence", "Pods").with("/canary/traffic", "10%").with("/canary/hold", "10s")
@@ -12,9 +24,14 @@ fn policy() -> Policy {
 
 /// A world in which v1 serves, and Prometheus is stopped.
 async fn without_prometheus(name: &str) -> Result<World> {
+    without_prometheus_by(name, policy()).await
+}
+
+/// The same, under this policy.
+async fn without_prometheus_by(name: &str, policy: Policy) -> Result<World> {
     let world = World::start(WorldOptions::named(name).own_prometheus().reading_pods()).await?;
     let stable = Release::new("v1").burning(0.3).exposing(world.pod_port());
-    world.governed(Service::new("checkout"), stable, policy()).await?;
+    world.governed(Service::new("checkout"), stable, policy).await?;
     world.prometheus().stop().await?;
     Ok(world)
 }
@@ -70,6 +87,47 @@ async fn a_canary_that_cannot_be_read_is_held_and_never_rolled_back_nor_let_thro
     world.release("checkout", Release::new("v3").burning(0.3).exposing(world.pod_port())).await?;
     world.reaches("checkout", "Succeeded").await?;
     world.pods_are("checkout", "v1: 0/0, v2: 0/0, v3: 10/10").await
+}
+
+#[tokio::test]
+async fn without_prometheus_a_slow_release_is_rolled_back_and_the_next_fast_one_promoted() -> Result<()> {
+    let world = without_prometheus_by("pods-slow-release", within("1s")).await?;
+
+    world.release("checkout", Release::new("v2").answering_in(4000.0).exposing(world.pod_port())).await?;
+    let rolled_back = world.reaches("checkout", "RolledBack").await?;
+    assert_eq!(rolled_back.reason.as_deref(), Some("Violation"));
+    world.pods_are("checkout", "v1: 10/10, v2: 0/0").await?;
+    let violation = world.event("checkout", "BudgetViolation").await?;
+    assert!(violation.len() == 1 && violation[0].contains(" exceeds 1.0x"), "{violation:?}");
+    assert!(violation[0].contains("; stable pods 0.0"), "compared with pods that were read, too: {violation:?}");
+
+    world.release("checkout", Release::new("v3").answering_in(45.0).exposing(world.pod_port())).await?;
+    world.reaches("checkout", "Succeeded").await?;
+    world.pods_are("checkout", "v1: 0/0, v2: 0/0, v3: 10/10").await?;
+    assert_eq!(world.events("checkout", "EvidenceMissing").await?, [""; 0]);
+    assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v1", "v3"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_threshold_that_is_no_bound_of_the_pods_lists_the_bounds_and_lets_no_release_pass() -> Result<()> {
+    let world = without_prometheus_by("pods-no-bound", within("300ms")).await?;
+
+    world.release("checkout", Release::new("v2").answering_in(4000.0).exposing(world.pod_port())).await?;
+    world.halts_for("checkout", "EvidenceMissing").await?;
+    world
+        .eventually("the message names a pod and the bounds that it has", PATIENCE, async || {
+            let message = world.rollout("checkout").await?.message.unwrap_or_default();
+            let bounds = "http_request_duration_seconds has no bucket with the bound 0.3: there are 0.005, 0.01, ";
+            Ok(message.contains(": pod checkout-") && message.contains(bounds))
+        })
+        .await?;
+    world.looks_go_by(4).await?;
+    assert_eq!((world.history.rollbacks("checkout"), world.rollout("checkout").await?.phase.as_str()), (0, "Halted"));
+
+    world.govern(within("250ms")).await?;
+    world.reaches("checkout", "RolledBack").await?;
+    Ok(())
 }
 
 #[tokio::test]

@@ -22,6 +22,40 @@ pub struct Indicator {
     /// gateways and ingress controllers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<Query>,
+
+    /// What Sloth keeps: target, window, counters and budget are read from the rules that it generated, so that they are
+    /// written in one place. Leave out target, window and budgetFrom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sloth: Option<Sloth>,
+
+    /// What Pyrra keeps: target, window, counters and budget are read from the rules that it generated, with its generic rules
+    /// switched on. Leave out target, window and budgetFrom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pyrra: Option<Pyrra>,
+}
+
+/// An SLO of Sloth. Prometheus is asked once a minute what its rules say; a change of the SLO takes effect by itself. Its queries
+/// must come down to counters or a classic histogram of the policy's own namespace, one series set per pod.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Sloth {
+    /// The service, as the label sloth_service has it.
+    #[schemars(length(min = 1, max = 253))]
+    pub service: String,
+
+    /// The SLO's name, as the label sloth_slo has it.
+    #[schemars(length(min = 1, max = 253))]
+    pub slo: String,
+}
+
+/// An SLO of Pyrra. Prometheus is asked once a minute what its rules say; a change of the SLO takes effect by itself. It must be
+/// of counters or a histogram of the policy's own namespace, one series set per pod, and without grouping.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Pyrra {
+    /// The ServiceLevelObjective's name, as the label slo has it.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// Errors over total, from two PromQL expressions that are asked for the new ReplicaSet and for the one to go back to.

@@ -9,20 +9,23 @@ use crate::api::cel;
 /// One promise about the service.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = cel::objective()))]
 pub struct Objective {
     /// Its name, as status, Events and metrics print it: lower-case letters, digits and dashes.
     #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = cel::objective_name()))]
     pub name: String,
 
     /// Percent of the requests that must be good, as a string above 0 and below 100 with at most 6 decimals: "99.9".
-    /// The error budget is what is left to 100.
+    /// The error budget is what is left to 100. Left out with sloth and pyrra, which say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 9), extend("x-kubernetes-validations" = cel::target()))]
-    pub target: String,
+    pub target: Option<String>,
 
-    /// The time over which the budget is granted, in whole days or hours from 1h to 90d.
-    #[serde(default = "default_budget_window")]
+    /// The time over which the budget is granted, in whole days or hours from 1h to 90d; 28d where it is left out. Left out with
+    /// sloth and pyrra, which say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5), extend("x-kubernetes-validations" = cel::budget_window()))]
-    pub window: String,
+    pub window: Option<String>,
 
     /// How good and bad requests are told apart. Exactly one kind.
     pub indicator: Indicator,
@@ -63,8 +66,4 @@ pub struct RecordedIncrease {
     /// All requests: http_requests:increase4w{slo="checkout"}. Its series are summed.
     #[schemars(length(min = 1, max = 1024))]
     pub total: String,
-}
-
-fn default_budget_window() -> String {
-    "28d".to_owned()
 }

@@ -115,18 +115,25 @@ pub enum Approval {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Monitor {
-    /// How long measuring goes on after the rollout completed, until the revision counts as good: from one
-    /// detection.window to 24h. A Halt or missing evidence stops the clock.
+    /// How long measuring goes on after the rollout completed (or has come to its controlPods), until the revision counts as
+    /// good: from one detection.window to 24h. A Halt or missing evidence stops the clock.
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = cel::duration_within("5s", "24h", "5m or 1h30m")))]
     pub timeout: String,
 
     /// True: a Rollback verdict puts the last good revision back. False: it halts the rollout and says what a rollback
     /// would have done.
     pub auto_rollback: bool,
+
+    /// So many pods of the stable revision stay beside the new ones until timeout is over: 0 to 100, and never more than
+    /// replicas. The new pods are compared with them, so that an outage which both share is not blamed on the release. They
+    /// are pods more than replicas as far as the Deployment's maxSurge has room for them, and in place of new ones beyond that.
+    /// At 0 the rollout is completed first, and nothing is left to compare with.
+    #[schemars(range(min = 0, max = 100))]
+    pub control_pods: i32,
 }
 
 impl Default for Monitor {
     fn default() -> Self {
-        Self { timeout: "5m".to_owned(), auto_rollback: true }
+        Self { timeout: "5m".to_owned(), auto_rollback: true, control_pods: 0 }
     }
 }

@@ -34,6 +34,9 @@ pub(in crate::controller::gate) fn policy(recorded: &str, change: impl FnOnce(&m
         policy: Arc::new(policy),
         reference: ObjectReference::default(),
         is_ours: true,
+        lacking: None,
+        slos: Arc::default(),
+        read: String::new(),
     }
 }
 

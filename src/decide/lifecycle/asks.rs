@@ -165,6 +165,8 @@ fn of_another(ask: &Ask, template: &str) -> String {
 fn in_words(asks: &crate::watch::rollout::Asks) -> String {
     let value = |ask: &Option<Ask>| ask.as_ref().map_or(String::new(), |ask| ask.value.clone());
     let until = asks.override_until.clone().unwrap_or_default();
-    let all = [value(&asks.overriding), until, value(&asks.approve), value(&asks.rollback)].join("|");
-    all[..all.floor_char_boundary(200)].to_owned()
+    // Each is cut by itself, so that a long reason does not hide what is asked beside it.
+    [value(&asks.overriding), until, value(&asks.approve), value(&asks.rollback)]
+        .map(|part| part[..part.floor_char_boundary(48)].to_owned())
+        .join("|")
 }

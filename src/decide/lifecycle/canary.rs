@@ -9,7 +9,6 @@ use super::super::analysis::Verdict;
 use super::super::announcement::EventReason;
 use super::super::holding::{self, Next};
 use super::super::state::{CanaryProgress, Cause, Phase};
-use super::release_if_held;
 use super::step::Step;
 use crate::policy::{Approval, Canary, CanaryStep, Mode};
 use crate::watch::rollout::{Pause, Revision};
@@ -100,6 +99,10 @@ impl<'a> Step<'a> {
         if self.input.now < after(step.hold) {
             return Some(format!("held until {:.0}", after(step.hold)));
         }
+        if self.input.judgement.unread {
+            // What was served while no operator ran is looked at first, however long ago the hold was over.
+            return Some("waiting for the first look".to_owned());
+        }
         if self.input.now >= after(canary.maximum_hold.max(step.hold)) {
             return None;
         }
@@ -164,7 +167,7 @@ impl<'a> Step<'a> {
     fn promote(&mut self) {
         self.decision.state.canary = None;
         self.enter(Phase::Promoting);
-        self.decision.action = release_if_held(self.input.facts);
+        self.roll_on();
     }
 
     /// The halted canary goes on; what it was held for counts from now.

@@ -5,6 +5,8 @@ use super::super::holding::{self, Next};
 use super::super::state::{Cause, Phase};
 use super::release_if_held;
 use super::step::Step;
+use crate::policy::Mode;
+use crate::watch::rollout::Pause;
 
 impl Step<'_> {
     pub(super) fn rejected(&mut self) {
@@ -12,7 +14,8 @@ impl Step<'_> {
         if self.decision.state.approved.contains(&Cause::RevisionRejected) {
             return self.pardon();
         }
-        if !self.may_hold() {
+        // With any strategy: the stable pods come back while it is paused, and no others.
+        if self.input.mode == Mode::Observe || facts.pause == Pause::User {
             self.decision.action = release_if_held(facts);
             return;
         }

@@ -40,6 +40,7 @@ impl<'a> Step<'a> {
         if self.input.mode == Mode::Observe {
             self.hold_nothing();
         }
+        self.drop_unwanted_control();
         let mark = self.input.facts.canary.as_ref().and_then(|canary| canary.condemned.as_ref());
         match self.decision.state.phase {
             // It was decided, and the process that did so died before the patch.
@@ -94,6 +95,7 @@ impl<'a> Step<'a> {
         }
         self.say(Cause::NotConvicted, note);
         self.decision.state.canary = None;
+        self.decision.state.control = None;
         self.enter(Phase::Promoting);
     }
 
@@ -104,7 +106,7 @@ impl<'a> Step<'a> {
             (Verdict::Proceed, cause, text) => {
                 let paused = if self.input.facts.pause == Pause::User { "paused by its owner; " } else { "" };
                 self.say(cause, format!("{paused}{text}"));
-                self.decision.action = release_if_held(self.input.facts);
+                self.roll_on();
                 if self.input.facts.complete {
                     self.monitor();
                 }
@@ -146,6 +148,7 @@ impl<'a> Step<'a> {
         state.monitor_until = Some(until);
         state.clock_stopped = None;
         self.enter(Phase::Monitoring);
+        self.miss_control();
     }
 
     fn timeout(&self) -> SignedDuration {
@@ -153,15 +156,13 @@ impl<'a> Step<'a> {
     }
 
     fn monitoring(&mut self) {
-        let now = self.input.now;
-        self.decision.action = release_if_held(self.input.facts);
         match self.verdict() {
             (Verdict::Rollback, cause, text) => self.convict(cause, &text),
             (Verdict::Halt, cause, text) => self.stop_clock(cause, text),
             (Verdict::Proceed, cause, text) if self.may_resume() => {
                 self.start_clock();
                 self.say(cause, text);
-                if self.decision.state.monitor_until.is_none_or(|until| now >= until) {
+                if self.is_over() && !self.waits_for_first_look() {
                     self.succeed(self.input.judgement.blind);
                 }
             }
@@ -169,10 +170,29 @@ impl<'a> Step<'a> {
         }
         let blind = self.decision.state.phase == Phase::Monitoring
             && self.decision.state.cause == Cause::EvidenceMissing
-            && self.decision.state.clock_stopped.is_some_and(|at| now.duration_since(at) >= self.timeout() * 2);
+            && self
+                .decision
+                .state
+                .clock_stopped
+                .is_some_and(|at| self.input.now.duration_since(at) >= self.timeout() * 2);
         if blind {
             self.succeed(true);
         }
+        if self.decision.state.phase == Phase::Monitoring {
+            self.keep_control();
+        }
+    }
+
+    /// The time of the bake is up.
+    pub(super) fn is_over(&self) -> bool {
+        let state = &self.decision.state;
+        state.clock_stopped.is_none() && state.monitor_until.is_none_or(|until| self.input.now >= until)
+    }
+
+    /// What was served while no operator ran is judged before the bake ends, if it can be read in reasonable time.
+    fn waits_for_first_look(&self) -> bool {
+        let until = self.decision.state.monitor_until.unwrap_or(self.input.now);
+        self.input.judgement.unread && self.input.now.duration_since(until) < self.timeout() * 2
     }
 
     fn stop_clock(&mut self, cause: Cause, text: String) {
@@ -206,8 +226,10 @@ impl<'a> Step<'a> {
         } else {
             format!("revision {revision} is stable: {text}")
         };
+        let message = format!("{message}{}", self.end_control());
         let reason = if blind { EventReason::EvidenceMissing } else { EventReason::Promoted };
         self.announce(reason, message.clone());
+        self.decision.action = release_if_held(self.input.facts);
         let state = &mut self.decision.state;
         state.message = message;
         state.stable = Some(state.newest.clone());
@@ -241,7 +263,7 @@ impl<'a> Step<'a> {
             self.resume_canary();
         } else {
             self.enter(Phase::Promoting);
-            self.decision.action = release_if_held(self.input.facts);
+            self.roll_on();
         }
     }
 
@@ -259,20 +281,16 @@ impl<'a> Step<'a> {
             }
             Cause::WorseThanStable | Cause::AutoRollbackOff => false,
             Cause::CannotRun | Cause::CanaryUnstable => self.input.trouble.is_none(),
-            Cause::BudgetSpent => self.gate_stops().is_none(),
+            Cause::BudgetSpent => self.gate_stops().or_else(|| self.gate_is_not_asked()).is_none(),
+            Cause::EvidenceMissing | Cause::AboveWarning => judgement.verdict == Verdict::Proceed && !judgement.unread,
             _ => judgement.verdict == Verdict::Proceed,
         }
     }
 
     pub(super) fn resume(&mut self) {
-        let forget = matches!(
-            self.decision.state.cause,
-            Cause::SharedCause
-                | Cause::CauseUnclear
-                | Cause::NoRollbackTarget
-                | Cause::CannotRun
-                | Cause::CanaryUnstable
-        );
+        // Pods that fall back again and again would have what they served in between forgotten each time.
+        let forget =
+            matches!(self.decision.state.cause, Cause::SharedCause | Cause::CauseUnclear | Cause::NoRollbackTarget);
         let note = format!("goes on after {}: {}", self.decision.state.cause.as_str(), self.input.judgement.text);
         self.announce(EventReason::Resumed, note.clone());
         if forget {
@@ -318,9 +336,12 @@ impl<'a> Step<'a> {
     }
 
     /// Whether a pause is ours to make, and would keep anything from happening: `Recreate` has taken the old pods away
-    /// before the first new one is there, so that a pause could only prolong the outage.
+    /// before the first new one is there, so that a pause could only prolong the outage. What goes back to a revision that
+    /// succeeded is never held: the pods that it goes away from would serve on.
     pub(super) fn may_hold(&self) -> bool {
+        let state = &self.decision.state;
         self.input.mode == Mode::Enforce
+            && !state.succeeded.contains(&state.newest.template)
             && self.input.facts.pause != Pause::User
             && self.input.facts.strategy == Strategy::RollingUpdate
     }

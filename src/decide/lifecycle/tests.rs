@@ -11,7 +11,7 @@ use crate::watch::rollout::{
 
 static OPEN: Gate = Gate::Open(String::new());
 
-const MONITOR: Monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true };
+const MONITOR: Monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true, control_pods: 0 };
 
 pub(in crate::decide) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).expect("in range")
@@ -68,6 +68,7 @@ fn judgement(verdict: Verdict, cause: Cause) -> Judgement {
         calm: false,
         calm_is_proven: false,
         blind: false,
+        unread: false,
         seen: Seen::default(),
     }
 }
@@ -152,6 +153,20 @@ fn a_healthy_rollout_is_promoted_monitored_and_succeeds_without_any_action() {
     assert_eq!((done.state.phase, &done.action), (Phase::Succeeded, &Action::None));
     assert_eq!(done.state.stable.as_ref().map(|stable| stable.revision), Some(2));
     assert_eq!(reasons(&done), [EventReason::Promoted]);
+}
+
+#[test]
+fn a_bake_whose_time_was_up_while_no_operator_ran_ends_with_the_first_look_and_not_before() {
+    let state = decide(Some(&v2_promoting()), &input(&v2(true), &healthy(), 60)).state;
+    let unread = Judgement { unread: true, blind: true, ..healthy() };
+    let started = decide(Some(&state), &input(&v2(true), &unread, 400));
+    assert_eq!((started.state.phase, started.announcements), (Phase::Monitoring, vec![]));
+    let bad = decide(Some(&started.state), &input(&v2(true), &violating(), 410));
+    assert!(matches!(bad.action, Action::RollBack { .. }), "{:?}", bad.action);
+    let good = decide(Some(&started.state), &input(&v2(true), &healthy(), 410));
+    assert_eq!((good.state.phase, reasons(&good)), (Phase::Succeeded, vec![EventReason::Promoted]));
+    let never = decide(Some(&started.state), &input(&v2(true), &unread, 360 + 600));
+    assert_eq!((never.state.phase, never.state.cause), (Phase::Succeeded, Cause::MonitoredBlind));
 }
 
 #[test]
@@ -321,6 +336,15 @@ fn the_first_fresh_look_ends_a_halt_for_missing_evidence_and_forgets_nothing() {
 }
 
 #[test]
+fn an_operator_that_was_started_again_and_has_not_looked_yet_ends_no_halt_for_missing_evidence() {
+    let halted = decide(Some(&v2_promoting()), &input(&v2(false), &halting(Cause::EvidenceMissing), 20)).state;
+    let unread = Judgement { unread: true, ..judgement(Verdict::Proceed, Cause::NotConvicted) };
+    let started = decide(Some(&halted), &input(&v2_held(), &unread, 30));
+    assert_eq!((started.state.phase, &started.action), (Phase::Halted, &Action::None));
+    assert_eq!(decide(Some(&started.state), &input(&v2_held(), &healthy(), 40)).state.phase, Phase::Promoting);
+}
+
+#[test]
 fn missing_evidence_does_not_end_a_halt_that_has_another_cause() {
     let state = decide(Some(&v2_promoting()), &input(&v2(false), &halting(Cause::SharedCause), 20)).state;
     let blind = decide(Some(&state), &input(&v2_held(), &halting(Cause::EvidenceMissing), 30)).state;
@@ -480,6 +504,7 @@ struct Moment {
     trouble: Option<bool>,
     mode: Mode,
     auto_rollback: bool,
+    control_pods: u32,
     seconds: i64,
 }
 
@@ -495,10 +520,24 @@ fn moments() -> impl Strategy<Value = Vec<Moment>> {
     ];
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Observe)];
     let trouble = prop_oneof![6 => Just(None), 1 => Just(Some(true)), 1 => Just(Some(false))];
-    let moment = (1..4_u8, any::<bool>(), pause, verdict, any::<bool>(), trouble, mode, any::<bool>(), 1..400_i64)
-        .prop_map(|(template, complete, pause, (verdict, cause), calm, trouble, mode, auto_rollback, seconds)| {
-            Moment { template, complete, pause, verdict, cause, calm, trouble, mode, auto_rollback, seconds }
-        });
+    let monitor = (any::<bool>(), 0..3_u32);
+    let moment = (1..4_u8, any::<bool>(), pause, verdict, any::<bool>(), trouble, mode, monitor, 1..400_i64).prop_map(
+        |(template, complete, pause, (verdict, cause), calm, trouble, mode, (auto_rollback, control_pods), seconds)| {
+            Moment {
+                template,
+                complete,
+                pause,
+                verdict,
+                cause,
+                calm,
+                trouble,
+                mode,
+                auto_rollback,
+                control_pods,
+                seconds,
+            }
+        },
+    );
     prop::collection::vec(moment, 1..40)
 }
 
@@ -516,7 +555,7 @@ proptest! {
             facts.pause = moment.pause.clone();
             let judgement = Judgement { calm: moment.calm, calm_is_proven: moment.calm, ..judgement(moment.verdict, moment.cause) };
             let trouble = moment.trouble.map(|late| if late { Trouble::NotReadyInTime("late".into()) } else { Trouble::CannotRun("quota".into()) });
-            let monitor = Monitor { auto_rollback: moment.auto_rollback, ..MONITOR };
+            let monitor = Monitor { auto_rollback: moment.auto_rollback, control_pods: moment.control_pods, ..MONITOR };
             let input = Input { mode: moment.mode, monitor: &monitor, trouble: trouble.as_ref(), ..input(&facts, &judgement, now) };
             let decision = decide(state.as_ref(), &input);
             prop_assert_eq!(&decision, &decide(state.as_ref(), &input), "deterministic");

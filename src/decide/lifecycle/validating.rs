@@ -36,7 +36,7 @@ impl Step<'_> {
     }
 
     /// Nobody has asked yet what is left of the budget: that takes seconds, once, after the operator's start.
-    fn gate_is_not_asked(&self) -> Option<(Cause, String)> {
+    pub(super) fn gate_is_not_asked(&self) -> Option<(Cause, String)> {
         (*self.input.gate == Gate::NotAsked && !self.may_pass_a_closed_gate())
             .then(|| (Cause::BudgetUnknown, "Prometheus is being asked what is left of the budget".to_owned()))
     }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::counts::{Counts, counts};
+use super::counts::{Counted, counts};
 use super::page::PageReader;
 use super::target::Target;
 use crate::measure::client::Queries;
@@ -64,7 +64,7 @@ struct Read {
     side: Side,
     pod: Arc<str>,
     from_zero: bool,
-    counts: Result<Vec<Counts>, Failure>,
+    counts: Result<Vec<Counted>, Failure>,
     taken: Timestamp,
 }
 
@@ -73,7 +73,7 @@ async fn one(
     subject: &Subject,
     target: &Target,
     deadline: Instant,
-) -> Result<Vec<Counts>, Failure> {
+) -> Result<Vec<Counted>, Failure> {
     let failed = |message: &str| Failure::new(Missing::QueryFailed, message);
     let url = target.page.as_ref().map_err(|why| failed(why))?;
     let page = reader.read(url, deadline).await?;
@@ -98,13 +98,20 @@ fn together(reads: &[Read], objectives: usize, unlisted: Option<&Arc<str>>, at: 
     let samples = |objective: usize| {
         let samples = |side| {
             let sample = |read: &Read| {
-                let counts = read.counts.as_ref().ok()?.get(objective)?;
+                let counts = read.counts.as_ref().ok()?.get(objective)?.as_ref().ok()?;
                 let (pod, from_zero) = (Arc::clone(&read.pod), read.from_zero);
                 Some(PodSample { pod, errors: counts.errors, total: counts.total?, taken: read.taken, from_zero })
             };
             of(side).filter_map(sample).collect()
         };
         Samples { canary: samples(Side::Canary), stable: samples(Side::Stable), source: Source::Pods }
+    };
+    // All pods of a ReplicaSet expose the same: what one page cannot have, none has.
+    let unreadable = |objective: usize| {
+        let problem =
+            |read: &Read| Some((Arc::clone(&read.pod), read.counts.as_ref().ok()?.get(objective)?.clone().err()?));
+        let (pod, problem) = reads.iter().find_map(problem)?;
+        Some(Failure::new(Missing::NoSeries, format!("pod {pod}: {problem}")))
     };
     let silent = reads.iter().filter_map(|read| {
         let failure = read.counts.as_ref().err()?.clone();
@@ -114,7 +121,7 @@ fn together(reads: &[Read], objectives: usize, unlisted: Option<&Arc<str>>, at: 
         at,
         origin: Origin::Live,
         objectives: (0..objectives)
-            .map(|objective| failure.clone().map_or_else(|| Ok(samples(objective)), Err))
+            .map(|i| failure.clone().or_else(|| unreadable(i)).map_or_else(|| Ok(samples(i)), Err))
             .collect(),
         silent: silent.collect(),
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::super::ledger::{Counting, Ledger, Terms};
 use super::super::super::look::Tally;
+use super::super::counts::Counts;
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -12,7 +13,7 @@ fn at(second: i64) -> Timestamp {
 
 fn read(side: Side, pod: &str, counts: Result<(f64, f64), Missing>) -> Read {
     let failed = |why| Failure::new(why, "no");
-    let counts = counts.map(|(errors, total)| vec![Counts { errors: Some(errors), total: Some(total) }]);
+    let counts = counts.map(|(errors, total)| vec![Ok(Counts { errors: Some(errors), total: Some(total) })]);
     Read { side, pod: pod.into(), from_zero: false, counts: counts.map_err(failed), taken: at(1010) }
 }
 
@@ -67,9 +68,19 @@ fn where_nobody_knows_which_pods_there_are_there_is_no_evidence() {
 #[test]
 fn a_pod_without_the_series_is_no_failure_and_no_sample() {
     let mut empty = read(Side::Canary, "new", Ok((0.0, 0.0)));
-    empty.counts = Ok(vec![Counts { errors: Some(1.0), total: None }]);
+    empty.counts = Ok(vec![Ok(Counts { errors: Some(1.0), total: None })]);
     let scrape = together(&[empty], 1, None, at(1010));
     assert!(scrape.objectives[0].as_ref().unwrap().canary.is_empty() && scrape.silent.is_empty());
+}
+
+#[test]
+fn a_page_that_cannot_have_an_objective_leaves_that_one_without_evidence() {
+    let mut odd = read(Side::Canary, "new", Ok((0.0, 10.0)));
+    odd.counts = Ok(vec![Err("no such bound".into()), Ok(Counts { errors: None, total: Some(7.0) })]);
+    let scrape = together(&[odd], 2, None, at(1010));
+    let failure = scrape.objectives[0].as_ref().unwrap_err();
+    assert_eq!((failure.why, &*failure.message), (Missing::NoSeries, "pod new: no such bound"));
+    assert_eq!(scrape.objectives[1].as_ref().unwrap().canary.len(), 1);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn latency(latency: &wire::Latency, field: &str, errors: &mut Errors)
 }
 
 /// After a pod's first time enough must be left to look at it.
-pub(super) fn warmup_fits(
+pub(in crate::policy) fn warmup_fits(
     objectives: &[Objective],
     monitor: Option<&Monitor>,
     canary: Option<&Canary>,

@@ -42,7 +42,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(policy.detection.confidence.alpha(), 0.01);
     assert_eq!(policy.detection.rule, Rule::Sequential);
     assert_eq!(policy.detection.on_missing_evidence, OnMissingEvidence::Hold);
-    assert_eq!(policy.monitor, Monitor { timeout: Duration::from_secs(300), auto_rollback: true });
+    assert_eq!(policy.monitor, Monitor { timeout: Duration::from_secs(300), auto_rollback: true, control_pods: 0 });
     assert_eq!((policy.mode, policy.prometheus.as_str()), (Mode::Enforce, "default"));
     assert_eq!(policy.objectives[0].window, Duration::from_secs(28 * 86_400));
     assert_eq!(policy.objectives[0].budget.ratio(), 0.0005);
@@ -65,7 +65,7 @@ fn what_is_written_is_taken() {
     assert_eq!((policy.detection.violation.factor(), policy.detection.warning.factor()), (14.4, 2.0));
     assert_eq!(policy.detection.rule, Rule::Threshold);
     assert_eq!(policy.detection.on_missing_evidence, OnMissingEvidence::Proceed);
-    assert_eq!(policy.monitor, Monitor { timeout: Duration::from_secs(3600), auto_rollback: false });
+    assert_eq!(policy.monitor, Monitor { timeout: Duration::from_secs(3600), auto_rollback: false, control_pods: 0 });
     assert_eq!((policy.mode, policy.prometheus.as_str()), (Mode::Observe, "team-ofen"));
     assert_eq!(policy.objectives[0].window, Duration::from_secs(36 * 3600));
 }
@@ -101,11 +101,28 @@ fn where_pods_expose_their_metrics_is_taken_with_evidence_of_pods_only() {
     let fields = wrong(|spec| (spec["evidence"], spec["pods"]) = (json!("Pods"), json!({"port": 65536, "path": "m"})));
     assert_eq!(fields, ["spec.pods.port", "spec.pods.path"]);
     let query = json!({"query": {"errors": "fehler", "total": "alle", "counts": "Cumulative"}});
-    let latency = json!({"latency": {"histogram": "dauer_seconds", "threshold": "250ms"}});
-    for indicator in [query, latency] {
+    let latency = |kind: &str| json!({"latency": {"histogram": "dauer_seconds", "threshold": "1s", "type": kind}});
+    for indicator in [query, latency("Native")] {
         let fields = wrong(|spec| (spec["evidence"], spec["objectives"][0]["indicator"]) = (json!("Pods"), indicator));
         assert_eq!(fields, ["spec.evidence"]);
     }
+    let classic = parsed(|spec| {
+        (spec["evidence"], spec["objectives"][0]["indicator"]) = (json!("Pods"), latency("Classic"));
+    });
+    assert!(matches!(classic.expect("it is sound").objectives[0].indicator, Indicator::Latency(_)));
+}
+
+#[test]
+fn control_pods_are_a_number_and_need_a_rule_that_compares() {
+    assert_eq!(parsed(|spec| spec["monitor"]["controlPods"] = json!(7)).expect("sound").monitor.control_pods, 7);
+    for pods in [-1, 101] {
+        assert_eq!(wrong(|spec| spec["monitor"]["controlPods"] = json!(pods)), ["spec.monitor.controlPods"]);
+    }
+    let threshold = |spec: &mut Value, pods: u32| {
+        (spec["detection"]["rule"], spec["monitor"]["controlPods"]) = (json!("Threshold"), json!(pods));
+    };
+    assert_eq!(wrong(|spec| threshold(spec, 2)), ["spec.monitor.controlPods"]);
+    assert_eq!(parsed(|spec| threshold(spec, 0)).expect("sound").monitor.control_pods, 0);
 }
 
 #[test]

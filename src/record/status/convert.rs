@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::status::{CanaryStatus, IncidentStatus, OverrideStatus, RevisionStatus, RolloutStatus};
-use crate::decide::state::{CanaryProgress, Cause, Incident, Outcome, Override, Phase, Remembered, State};
+use crate::api::status::{CanaryStatus, ControlStatus, IncidentStatus, OverrideStatus, RevisionStatus, RolloutStatus};
+use crate::decide::state::{CanaryProgress, Cause, Control, Incident, Outcome, Override, Phase, Remembered, State};
 use crate::watch::rollout::TemplateId;
 
 /// The longest sentence that an entry keeps, in bytes: 200 entries stay far below what fits in one object.
@@ -51,6 +51,7 @@ pub fn entry_of(state: &State) -> RolloutStatus {
         clock_stopped: state.clock_stopped.map(time),
         incident: state.incident.as_ref().map(incident_of),
         canary: state.canary.map(canary_of),
+        control: state.control.map(control_of),
         overridden: state.overridden.as_ref().map(override_of),
         approved: state.approved.iter().map(|cause| cause.as_str().to_owned()).collect(),
         heard: state.heard.clone(),
@@ -88,6 +89,7 @@ pub fn state_of(entry: &RolloutStatus) -> Result<State, EntryError> {
         clock_stopped: moment(entry.clock_stopped.as_ref()),
         incident: entry.incident.as_ref().and_then(incident),
         canary: entry.canary.as_ref().and_then(canary),
+        control: entry.control.as_ref().and_then(control),
         overridden: entry.overridden.as_ref().map(overridden),
         approved: entry.approved.iter().filter_map(|word| Cause::parse(word)).collect(),
         heard: entry.heard.clone(),
@@ -138,6 +140,29 @@ fn canary(status: &CanaryStatus) -> Option<CanaryProgress> {
         step: usize::try_from(status.step).ok()?.checked_sub(1)?,
         began: moment(status.began.as_ref())?,
         held_since: moment(status.held_since.as_ref()),
+    })
+}
+
+/// None is left where there are 0.
+fn control_of(control: Control) -> ControlStatus {
+    match control {
+        Control::Kept { pods, since, ready_since } => ControlStatus {
+            pods: i32::try_from(pods).unwrap_or(i32::MAX),
+            since: Some(time(since)),
+            ready_since: ready_since.map(time),
+        },
+        Control::Gone => ControlStatus::default(),
+    }
+}
+
+fn control(status: &ControlStatus) -> Option<Control> {
+    Some(match u32::try_from(status.pods).ok()? {
+        0 => Control::Gone,
+        pods => Control::Kept {
+            pods,
+            since: moment(status.since.as_ref())?,
+            ready_since: moment(status.ready_since.as_ref()),
+        },
     })
 }
 
@@ -214,6 +239,14 @@ mod tests {
         }
     }
 
+    fn some_control() -> impl Strategy<Value = Control> {
+        let kept = (1_u32..200, some_time(), prop::option::of(some_time()));
+        prop_oneof![
+            Just(Control::Gone),
+            kept.prop_map(|(pods, since, ready_since)| Control::Kept { pods, since, ready_since }),
+        ]
+    }
+
     prop_compose! {
         fn some_state()(
             (uid, message) in ("[0-9a-f-]{36}", "[a-z0-9 .é]{0,200}"),
@@ -224,8 +257,9 @@ mod tests {
             stable in prop::option::of(some_revision()),
             (monitor_until, clock_stopped) in (prop::option::of(some_time()), prop::option::of(some_time())),
             incident in prop::option::of(some_incident()),
-            (canary, overridden, heard) in (
+            (canary, control, overridden, heard) in (
                 prop::option::of((0_usize..9, some_time(), prop::option::of(some_time()))),
+                prop::option::of(some_control()),
                 prop::option::of(some_override()),
                 prop::option::of("[a-z ]{1,20}"),
             ),
@@ -236,7 +270,7 @@ mod tests {
             let canary = canary.map(|(step, began, held_since)| CanaryProgress { step, began, held_since });
             State {
                 uid, phase, since, newest, stable, started, evidence_since, cause, message, monitor_until,
-                clock_stopped, incident, canary, overridden, approved, heard, succeeded, condemned,
+                clock_stopped, incident, canary, control, overridden, approved, heard, succeeded, condemned,
             }
         }
     }

@@ -220,6 +220,19 @@ impl History {
         views.filter(|view| view.version == version).map(|view| view.desired).max().unwrap_or_default()
     }
 
+    /// The fewest pods that the ReplicaSet of this version was ever told to have before the Deployment was last released.
+    pub(crate) fn fewest_until_released(&self, deployment: &str, version: &str) -> i32 {
+        let record = locked(&self.record);
+        let views: Vec<_> =
+            record.deployments.iter().map(|(_, view)| view).filter(|view| view.name == deployment).collect();
+        let last_held = views.iter().rposition(|view| view.hold.is_some());
+        let released = last_held.and_then(|last| views.get(last + 1)).map_or(u64::MAX, |view| view.resource_version);
+        let sets = record.replica_sets.iter().map(|(_, view)| view);
+        let sets = sets.filter(|view| view.deployment == deployment && view.version == version);
+        let before = sets.filter(|view| view.resource_version < released);
+        before.map(|view| view.desired).min().unwrap_or_default()
+    }
+
     /// The most pods that any ReplicaSet of this version was told to have before the Deployment was held no more, and
     /// the fewest that those of the other were.
     pub(crate) fn pods_while_held(&self, deployment: &str, canary: &str, stable: &str) -> (i32, i32) {

@@ -28,7 +28,7 @@ pub struct PrometheusServer {
     process: Process,
     url: String,
     client: Client,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// One series of the result of an instant query.
@@ -58,11 +58,12 @@ impl PrometheusServer {
             .arg(format!("--web.listen-address={address}"))
             // Targets never change; without this the first scrape comes 5 seconds after the start.
             .arg("--scrape.discovery-reload-interval=100ms")
+            .arg("--web.enable-lifecycle")
             .arg("--log.level=warn")
             .kill_on_drop();
         let process = Process::spawn(process)?;
         let client = crate::http::client()?;
-        let server = Self { process, url: format!("http://{address}"), client, _folder: folder };
+        let server = Self { process, url: format!("http://{address}"), client, folder };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -96,6 +97,20 @@ impl PrometheusServer {
     /// Lets a frozen process go on.
     pub fn thaw(&self) -> anyhow::Result<()> {
         self.process.thaw()
+    }
+
+    /// Loads a file of rules under this name, in place of what was loaded under it before.
+    ///
+    /// # Errors
+    /// When Prometheus refuses it, or does not answer.
+    pub async fn load_rules(&self, name: &str, rules: &str) -> anyhow::Result<()> {
+        let folder = self.folder.path().join("rules");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::write(folder.join(format!("{name}.yaml")), rules).context("cannot write the rules")?;
+        let answer = self.client.post(format!("{}/-/reload", self.url)).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "Prometheus refused the rules {name}: {}", answer.text().await?);
+        Ok(())
     }
 
     /// The result of an instant query now.
@@ -203,7 +218,13 @@ impl PrometheusOptions {
         json!({
             "storage": {"tsdb": {"retention": {"time": retention}}},
             // Only exporters that offer the protobuf format can have native histograms; others are asked for text.
-            "global": {"scrape_interval": interval, "scrape_timeout": interval, "scrape_native_histograms": true},
+            "global": {
+                "scrape_interval": interval,
+                "scrape_timeout": interval,
+                "scrape_native_histograms": true,
+                "evaluation_interval": "1s",
+            },
+            "rule_files": ["rules/*.yaml"],
             "scrape_configs": jobs,
         })
     }

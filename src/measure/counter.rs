@@ -5,20 +5,41 @@ use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 
 /// A counter that a query is made of.
 #[derive(Debug, Clone)]
-pub(super) struct Counter {
+pub(crate) struct Counter {
     metric: String,
     matchers: Vec<Matcher>,
     /// What was around it, which must be the same for both counters of a ratio: `rate` over seconds.
-    pub(super) over: Option<(String, u64)>,
+    pub(crate) over: Option<(String, u64)>,
 }
 
 impl Counter {
-    /// Reads a query: a bare selector, or `sum`, `rate` and `increase` around one.
+    /// Reads a query: a bare selector, or `sum`, `rate` and `increase` around one, and `or vector(0)` after it.
     ///
     /// # Errors
     /// What stands there instead, and what to write.
-    pub(super) fn parse(query: &str) -> Result<Self, String> {
+    pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let tree = parser::parse(query).map_err(|error| format!("{query:?} is no PromQL: {error}"))?;
+        Self::of(query, tree, &[])
+    }
+
+    /// The same of a histogram, whose sums may keep the bounds apart. `tree` is a part of the query.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse).
+    pub(crate) fn of_buckets(query: &str, tree: Expr) -> Result<Self, String> {
+        Self::of(query, tree, &["le"])
+    }
+
+    /// The same of a part of a query.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse).
+    pub(crate) fn of_part(query: &str, tree: Expr) -> Result<Self, String> {
+        Self::of(query, tree, &[])
+    }
+
+    /// `kept` are labels that sums may keep apart.
+    fn of(query: &str, tree: Expr, kept: &[&str]) -> Result<Self, String> {
         let mut over = None;
         let refuse = |what: &str| {
             format!(
@@ -26,7 +47,7 @@ impl Counter {
                  http_requests_total{{code=~\"5..\"}}"
             )
         };
-        let selector = unwrapped(tree, &mut over).map_err(|what| refuse(&what))?;
+        let selector = unwrapped(tree, kept, &mut over).map_err(|what| refuse(&what))?;
         let is_plain = selector.offset.is_none() && selector.at.is_none() && selector.matchers.or_matchers.is_empty();
         if !is_plain {
             return Err(refuse("an offset, an @ modifier or an \"or\" between matchers"));
@@ -44,20 +65,43 @@ impl Counter {
     }
 
     /// As a bare selector.
-    pub(super) fn selector(&self) -> String {
+    pub(crate) fn selector(&self) -> String {
         let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
         if matchers.is_empty() { self.metric.clone() } else { format!("{}{{{}}}", self.metric, matchers.join(",")) }
     }
 
+    /// Its name.
+    pub(crate) fn metric(&self) -> &str {
+        &self.metric
+    }
+
+    /// Takes this off the end of its name; false where it does not end so.
+    pub(crate) fn strip_suffix(&mut self, suffix: &str) -> bool {
+        let base = self.metric.strip_suffix(suffix).map(ToOwned::to_owned);
+        base.map(|base| self.metric = base).is_some()
+    }
+
+    /// Takes off its matcher for a label; `None` where it has none, or several.
+    pub(crate) fn take(&mut self, label: &str) -> Option<Matcher> {
+        let of_label = |matcher: &Matcher| matcher.name == label;
+        let place = self.matchers.iter().position(of_label)?;
+        (self.matchers.iter().filter(|matcher| of_label(matcher)).count() == 1).then(|| self.matchers.remove(place))
+    }
+
+    /// Whether it has a matcher for a label.
+    pub(crate) fn has(&self, label: &str) -> bool {
+        self.matchers.iter().any(|matcher| matcher.name == label)
+    }
+
     /// The value that a label must have, if it must have one.
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
         let equal = |matcher: &&Matcher| matcher.name == name && matcher.op == MatchOp::Equal;
         self.matchers.iter().find(equal).map(|matcher| matcher.value.as_str())
     }
 
     /// What of `self` the selector `part` does not match: `None` where no single selector does. `part` must be `self` with
     /// one matcher more.
-    pub(super) fn without(&self, part: &Self) -> Option<Self> {
+    pub(crate) fn without(&self, part: &Self) -> Option<Self> {
         let has = |all: &[Matcher], one: &Matcher| all.iter().any(|other| other.to_string() == one.to_string());
         let more: Vec<&Matcher> = part.matchers.iter().filter(|one| !has(&self.matchers, one)).collect();
         let ([only], true) = (more.as_slice(), self.metric == part.metric && self.over == part.over) else {
@@ -74,7 +118,7 @@ impl Counter {
 
     /// The selector that matches what either of the two does: `None` where no single one does. They must differ in one
     /// matcher alone, which one has and the other has the opposite of.
-    pub(super) fn together(&self, other: &Self) -> Option<Self> {
+    pub(crate) fn together(&self, other: &Self) -> Option<Self> {
         (0..self.matchers.len()).find_map(|i| {
             let mut all = self.clone();
             all.matchers.remove(i);
@@ -95,14 +139,29 @@ fn opposite(matcher: &Matcher) -> Matcher {
     Matcher { op, ..matcher.clone() }
 }
 
+/// `vector(0)`.
+fn is_zero(tree: &Expr) -> bool {
+    match tree {
+        Expr::Paren(inner) => is_zero(&inner.expr),
+        Expr::Call(call) if call.func.name == "vector" => {
+            matches!(call.args.args.first().map(AsRef::as_ref), Some(Expr::NumberLiteral(number)) if number.val == 0.0)
+        }
+        _ => false,
+    }
+}
+
 /// The selector in a tree; what is around it beside `sum`, `rate` and `increase`.
-fn unwrapped(tree: Expr, over: &mut Option<(String, u64)>) -> Result<VectorSelector, String> {
+fn unwrapped(tree: Expr, kept: &[&str], over: &mut Option<(String, u64)>) -> Result<VectorSelector, String> {
     match tree {
         Expr::VectorSelector(selector) => Ok(selector),
-        Expr::Paren(inner) => unwrapped(*inner.expr, over),
+        Expr::Paren(inner) => unwrapped(*inner.expr, kept, over),
         Expr::Aggregate(sum) if sum.op.to_string() == "sum" => match sum.modifier {
-            None => unwrapped(*sum.expr, over),
-            Some(LabelModifier::Include(labels)) if labels.labels.is_empty() => unwrapped(*sum.expr, over),
+            None => unwrapped(*sum.expr, kept, over),
+            Some(LabelModifier::Include(labels))
+                if labels.labels.iter().all(|label| kept.contains(&label.as_str())) =>
+            {
+                unwrapped(*sum.expr, kept, over)
+            }
             Some(_) => Err("a grouping, so that it gives several numbers".to_owned()),
         },
         Expr::Aggregate(other) => Err(format!("the aggregation {}", other.op)),
@@ -116,6 +175,10 @@ fn unwrapped(tree: Expr, over: &mut Option<(String, u64)>) -> Result<VectorSelec
             }
         }
         Expr::Call(call) => Err(format!("the function {}", call.func.name)),
+        // Where nothing was counted yet it gives zero, and no series is zero here anyway.
+        Expr::Binary(either) if either.op.to_string() == "or" && is_zero(&either.rhs) => {
+            unwrapped(*either.lhs, kept, over)
+        }
         Expr::Binary(_) => Err("an operator between two expressions".to_owned()),
         Expr::MatrixSelector(_) => Err("a range in brackets without a function around it".to_owned()),
         Expr::Subquery(_) => Err("a subquery".to_owned()),
@@ -140,6 +203,8 @@ mod tests {
             r#"sum(rate(http_requests_total{code=~"5.."}[5m]))"#,
             r#"(sum by () (increase(http_requests_total{code=~"5.."}[1h])))"#,
             r#"{__name__="http_requests_total",code=~"5.."}"#,
+            r#"sum(rate(http_requests_total{code=~"5.."}[5m])) or vector(0)"#,
+            r#"sum(http_requests_total{code=~"5.."} or on() vector(0))"#,
         ] {
             assert_eq!(counter(query).selector(), r#"http_requests_total{code=~"5.."}"#, "{query}");
         }
@@ -152,6 +217,7 @@ mod tests {
             ("sum by (service) (rate(a[5m]))", "a grouping"),
             ("irate(a[5m])", "the function irate"),
             ("max(a)", "the aggregation max"),
+            ("a or vector(1)", "an operator between two expressions"),
             ("a - b", "an operator between two expressions"),
             ("a[5m]", "a range in brackets without a function"),
             ("rate(a[5m:1m])", "something else than a selector in rate"),

@@ -1,0 +1,94 @@
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::measure::slos::Unread;
+use crate::policy::Indicator as Told;
+
+fn sloth(name: &str) -> Value {
+    json!({"name": name, "indicator": {"sloth": {"service": "ofen", "slo": name}}})
+}
+
+fn ratio(name: &str) -> Value {
+    json!({"name": name, "target": "99.5", "indicator": {"ratio": {"errors": "e", "total": "t"}}})
+}
+
+fn slo(target: &str, total: &str) -> Answer {
+    Answer::Known(Ok(Slo {
+        target: target.to_owned(),
+        window: Duration::from_secs(30 * 86_400),
+        indicator: Told::Ratio { errors: "fehler".to_owned(), total: total.to_owned() },
+        budget_from: None,
+    }))
+}
+
+/// What a policy with these objectives comes to, when this is known of the SLOs that it names.
+fn taken_in(objectives: Value, answer: impl Fn(&SloName) -> Answer) -> Result<InForce, NotInForce> {
+    let object = json!({
+        "apiVersion": "errorbudget.dev/v1alpha1",
+        "kind": "ErrorBudgetPolicy",
+        "metadata": {"name": "ofen", "namespace": "laden"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "ofen"}},
+            "objectives": objectives,
+            "detection": {"violation": "3"},
+        },
+    });
+    let view: PolicyView = serde_json::from_value(object).expect("a view can always be read");
+    let config =
+        OperatorConfig::parse(Path::new("test"), "prometheus: {default: {url: 'http://here'}}").expect("sound");
+    in_force(&view, &config, |_, name| answer(name), true)
+}
+
+fn why(in_force: &InForce) -> (&'static str, String) {
+    let why = in_force.why_lacking().expect("something is lacking");
+    (why.reason, why.message.clone())
+}
+
+#[test]
+fn what_is_named_stands_where_it_was_named_with_all_that_was_read() {
+    let objectives = json!([sloth("a"), ratio("b"), sloth("c")]);
+    let found = taken_in(objectives, |_| slo("99.9", "alle")).expect("it is in force");
+    assert_eq!((found.lacking, found.objectives), (None, vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
+    let told = found.policy.objectives.iter().map(|objective| (objective.target.as_str(), objective.window.as_secs()));
+    assert_eq!(told.collect::<Vec<_>>(), [("99.9", 2_592_000), ("99.5", 2_419_200), ("99.9", 2_592_000)]);
+    assert_eq!(found.indicators.iter().map(Indicator::total).collect::<Vec<_>>(), ["alle", "t", "alle"]);
+    assert!(found.policy.named.is_empty() && found.slos.len() == 2);
+    assert!(found.read.starts_with("a: 99.9 % over 30d, of Sloth's SLO \"a\" of \"ofen\"; c: "), "{}", found.read);
+}
+
+#[test]
+fn a_policy_of_which_an_slo_is_not_known_governs_all_the_same_and_says_why() {
+    let found = taken_in(json!([sloth("a")]), |_| Answer::NotAsked).expect("it governs");
+    assert_eq!((found.lacking, found.slos.len()), (Some(Lacking::NotAsked), 0));
+    let gone = |_: &SloName| Answer::Known(Err(Unread::NotFound("it is not there".to_owned())));
+    let found = taken_in(json!([ratio("b"), sloth("a")]), gone).expect("it governs");
+    assert_eq!(why(&found), ("SloNotFound", "objective a: it is not there".to_owned()));
+}
+
+#[test]
+fn an_slo_of_another_namespaces_counters_is_not_measured() {
+    let foreign = |_: &SloName| slo("99.9", r#"alle{namespace="bank"}"#);
+    let (reason, message) = why(&taken_in(json!([sloth("a")]), foreign).expect("it governs"));
+    assert_eq!(reason, "SloNotUsable");
+    assert!(message.contains("a policy reads its own namespace only") && message.contains("Sloth's SLO"), "{message}");
+    let own = taken_in(json!([sloth("a")]), |_| slo("99.9", r#"alle{namespace="laden"}"#)).expect("it governs");
+    assert_eq!(own.lacking, None);
+}
+
+#[test]
+fn a_target_that_cannot_be_violated_so_fast_is_found_once_it_is_read() {
+    let (reason, message) = why(&taken_in(json!([sloth("a")]), |_| slo("50", "alle")).expect("it governs"));
+    assert_eq!(reason, "SloNotUsable");
+    assert!(message.contains("spec.detection.violation: objective a cannot burn faster than 2x"), "{message}");
+}
+
+#[test]
+fn what_is_wrong_in_its_own_words_is_its_own_fault() {
+    let mut broken = ratio("b");
+    broken["indicator"]["ratio"]["total"] = json!("rate(t[5m])");
+    let refused = taken_in(json!([sloth("a"), broken]), |_| slo("99.9", "alle")).expect_err("a selector is none");
+    assert_eq!(refused.reason, "InvalidIndicator");
+}
