@@ -9,7 +9,6 @@
 mod ground;
 mod images;
 mod measured;
-mod metrics_api;
 mod policy;
 mod responses;
 mod scenarios;

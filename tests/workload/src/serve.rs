@@ -45,9 +45,6 @@ pub struct Behaviour {
     /// Time until each answer
     #[arg(long, env = "DELAY", default_value = "2ms", value_parser = parse_duration)]
     pub delay: Duration,
-    /// Time of one core that each answer takes
-    #[arg(long, env = "WORK", default_value = "0ms", value_parser = parse_duration)]
-    pub work: Duration,
     /// Memory that it takes and never gives back, in MiB a second
     #[arg(long, env = "LEAK", default_value_t = 0)]
     pub leak: usize,
@@ -152,7 +149,6 @@ async fn answer(State(service): State<Arc<Service>>) -> impl IntoResponse {
         std::process::exit(1);
     }
     tokio::time::sleep(behaviour.delay).await;
-    work(behaviour.work);
     let status = if !service.has_started() {
         StatusCode::SERVICE_UNAVAILABLE
     } else if rand::random_bool(behaviour.error_ratio) {
@@ -163,14 +159,6 @@ async fn answer(State(service): State<Arc<Service>>) -> impl IntoResponse {
     service.metrics.answered(status.as_u16(), began.elapsed().as_secs_f64());
     let headers = [(VERSION_HEADER, behaviour.version.clone()), (POD_HEADER, behaviour.pod.clone())];
     (status, headers, format!("{}\n", status.as_u16()))
-}
-
-/// Keeps a core busy. It is short, so that what else runs on this thread can wait for it.
-fn work(duration: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < duration {
-        std::hint::spin_loop();
-    }
 }
 
 async fn readiness(State(service): State<Arc<Service>>) -> StatusCode {
