@@ -15,11 +15,16 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 STATIC := $(shell uname -m)-unknown-linux-musl
 IMAGES := target/image
 IMAGE_NAME ?= localhost/error-budget-gatekeeper:$(VERSION)
-# ring's few C files need nothing of a C library, so that the machine's own compiler does. No path of the builder gets into
-# a program.
-STATIC_BUILD = CC_$(subst -,_,$(STATIC))="$${CC:-cc}" CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$(IMAGES) \
-	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
+# Builds statically, in the given folder. ring's few C files need nothing of a C library, so that the machine's own compiler does.
+# No path of the builder gets into a program.
+static_build = CC_$(subst -,_,$(STATIC))="$${CC:-cc}" CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$(1) \
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(abspath $(1))=target \
+	  --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
 	$(CARGO) build --locked --release --target $(STATIC)
+# Makes the operator's image of the program in the first folder, as the second.
+operator_image = $(CARGO) run --locked --quiet --package packaging -- image \
+	  --program $(1)/$(STATIC)/release/error-budget-gatekeeper --name $(IMAGE_NAME) \
+	  --version $(VERSION) --revision $(REVISION) --time $(SOURCE_DATE_EPOCH) --output $(2)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,7 +32,7 @@ STATIC_BUILD = CC_$(subst -,_,$(STATIC))="$${CC:-cc}" CARGO_INCREMENTAL=0 CARGO_
 .PHONY: help
 help: ## List the targets
 	@echo "Targets:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 .PHONY: lint
 lint: lint-format lint-shell lint-clippy lint-deny lint-chart ## Check format, shell, clippy, licences, banned crates, sources, chart
@@ -83,24 +88,41 @@ packages: ## Install what real nodes need of Debian's packages; says so where it
 test-nodes: tools ## Test the real nodes: needs root, Linux namespaces and cgroups v1; says why where it cannot
 	$(CARGO) test --locked --package testbed --test real_machine --test real_node
 
-# What runs on them runs after them.
-.PHONY: e2e
-e2e: test-nodes
-
 .PHONY: test
 test: tools ## Run every test, the scenarios on a real control plane among them
 	$(CARGO) test --locked --workspace
 
 .PHONY: image
 image: static-target ## Make the operator's image, without an engine, and the list of what is in it
-	$(STATIC_BUILD) --package error-budget-gatekeeper --bin error-budget-gatekeeper
-	$(CARGO) run --locked --quiet --package packaging -- image \
-	  --program $(IMAGES)/$(STATIC)/release/error-budget-gatekeeper --name $(IMAGE_NAME) \
-	  --version $(VERSION) --revision $(REVISION) --time $(SOURCE_DATE_EPOCH) \
-	  --output $(IMAGES)/error-budget-gatekeeper.tar
+	$(call static_build,$(IMAGES)) --package error-budget-gatekeeper --bin error-budget-gatekeeper
+	$(call operator_image,$(IMAGES),$(IMAGES)/error-budget-gatekeeper.tar)
 	$(CARGO) run --locked --quiet --package packaging -- contents --target $(STATIC) --time $(SOURCE_DATE_EPOCH) \
 	  > $(IMAGES)/error-budget-gatekeeper.cdx.json
 	@echo "contents  $(IMAGES)/error-budget-gatekeeper.cdx.json"
+
+.PHONY: image-check
+image-check: image ## Compile the operator a second time, elsewhere, and compare the two images (as long as the first time)
+	rm -rf $(IMAGES)/again
+	$(call static_build,$(IMAGES)/again) --package error-budget-gatekeeper --bin error-budget-gatekeeper
+	$(call operator_image,$(IMAGES)/again,$(IMAGES)/again.tar)
+	cmp $(IMAGES)/error-budget-gatekeeper.tar $(IMAGES)/again.tar
+	rm -rf $(IMAGES)/again $(IMAGES)/again.tar
+	@echo "the same  two builds in two folders gave the same image"
+
+.PHONY: image-test
+image-test: tools image ## Run the scenarios with the very program that is in the image
+	OPERATOR_PROGRAM=$(CURDIR)/$(IMAGES)/$(STATIC)/release/error-budget-gatekeeper $(CARGO) test --locked --test scenarios
+
+.PHONY: workload-image
+workload-image: static-target ## Make the image of the service that the end-to-end tests, and people, try the operator with
+	$(call static_build,$(IMAGES)) --package workload
+	$(CARGO) run --locked --quiet --package packaging -- program --program $(IMAGES)/$(STATIC)/release/workload \
+	  --name registry.example.com/platform/workload:v1 --output $(IMAGES)/workload.tar
+
+# As root, on Linux: elsewhere every scenario is skipped, with why. E2E=WORD runs those whose names have it.
+.PHONY: e2e
+e2e: test-nodes image workload-image ## Run the operator from its image, in a real node with real traffic (needs root)
+	$(CARGO) test --locked --test e2e -- $(E2E)
 
 .PHONY: static-target
 static-target:

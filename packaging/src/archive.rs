@@ -34,6 +34,26 @@ pub struct Image {
     pub labels: BTreeMap<String, String>,
     /// Time of the image and of all its files, in seconds since 1970.
     pub time: u64,
+    /// How hard its layer is compressed.
+    pub packing: Packing,
+}
+
+/// How hard a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As small as it gets: for what many nodes fetch.
+    Small,
+    /// Without taking long: for what is used once, on this machine.
+    Fast,
+}
+
+impl Packing {
+    fn compression(self) -> Compression {
+        match self {
+            Self::Small => Compression::best(),
+            Self::Fast => Compression::fast(),
+        }
+    }
 }
 
 /// An image in one file.
@@ -61,7 +81,8 @@ impl Image {
 
         let plain = self.root.layer(Vec::new(), self.time)?;
         // Neither a name nor a time nor an operating system in the head of the compressed file.
-        let mut packed = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
+        let packed = GzBuilder::new().mtime(0).operating_system(255);
+        let mut packed = packed.write(Vec::new(), self.packing.compression());
         packed.write_all(&plain)?;
         let layer = packed.finish().context("compress the layer")?;
 
@@ -159,6 +180,7 @@ mod tests {
             ports: vec![8080],
             labels: BTreeMap::from([("colour".to_owned(), "ochre".to_owned())]),
             time: 1_700_000_000,
+            packing: Packing::Small,
         }
     }
 

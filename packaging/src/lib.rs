@@ -7,10 +7,12 @@ mod archive;
 mod certificates;
 mod contents;
 mod operator;
+mod program;
 mod root;
 
-pub use archive::{Archive, Image};
+pub use archive::{Archive, Image, Packing};
 pub use certificates::{CERTIFICATES_PATH, certificates};
 pub use contents::contents;
 pub use operator::{OPERATOR_PATH, operator_image, operator_root};
+pub use program::program_image;
 pub use root::Root;

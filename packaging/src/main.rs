@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use packaging::{contents, operator_image, operator_root};
+use packaging::{contents, operator_image, operator_root, program_image};
 
 #[derive(Parser)]
 #[command(about = "Makes the operator's image without a container engine")]
@@ -39,6 +39,18 @@ enum Task {
         #[arg(long)]
         output: PathBuf,
     },
+    /// Write an OCI archive with one program and nothing else
+    Program {
+        /// The program, linked statically
+        #[arg(long)]
+        program: PathBuf,
+        /// The image's name, with its tag
+        #[arg(long)]
+        name: String,
+        /// Where to write the archive
+        #[arg(long)]
+        output: PathBuf,
+    },
     /// Print what is in the operator's program, as CycloneDX JSON
     Contents {
         /// The platform it was built for
@@ -61,6 +73,13 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Task::Root { program, folder } => operator_root(read(&program)?, licence()?).write_to(&folder),
+        Task::Program { program, name, output } => {
+            let image = program_image(&program, &name)?.archive()?;
+            fs::write(&output, &image.file).with_context(|| format!("write {}", output.display()))?;
+            println!("image     {name}");
+            println!("archive   {}, {:.1} MB", output.display(), megabytes(image.file.len()));
+            Ok(())
+        }
         Task::Contents { target, time } => {
             println!("{:#}", contents("error-budget-gatekeeper", &target, time)?);
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::archive::Image;
+use crate::archive::{Image, Packing};
 use crate::certificates::{CERTIFICATES_PATH, certificates};
 use crate::root::Root;
 
@@ -40,5 +40,43 @@ pub fn operator_image(root: Root, name: &str, version: &str, revision: &str, tim
         ports: vec![PORT],
         labels,
         time,
+        packing: Packing::Small,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> Image {
+        let root = operator_root(b"program".to_vec(), b"licence".to_vec());
+        operator_image(root, "registry.example.com/odd:v7", "7.8.9", "c0ffee", 1_700_000_000)
+    }
+
+    #[test]
+    fn nobody_in_the_image_is_root_and_its_user_is_a_number() {
+        assert_eq!(image().user, (65_532, 65_532));
+    }
+
+    #[test]
+    fn labels_say_which_version_of_which_source_under_which_licence_it_is() {
+        let labels = image().labels;
+        let label = |name: &str| labels[&format!("org.opencontainers.image.{name}")].clone();
+        assert_eq!((label("version"), label("revision")), ("7.8.9".to_owned(), "c0ffee".to_owned()));
+        assert_eq!(label("licenses"), env!("CARGO_PKG_LICENSE"));
+    }
+
+    #[test]
+    fn the_files_are_the_program_the_licence_and_certificate_authorities() {
+        let folder = tempfile::tempdir().expect("a folder");
+        image().root.write_to(folder.path()).expect("it is written");
+        let read = |path: &str| std::fs::read_to_string(folder.path().join(path)).expect(path);
+        assert_eq!(read(OPERATOR_PATH), "program");
+        assert_eq!(read("usr/share/doc/error-budget-gatekeeper/LICENSE"), "licence");
+        let authorities = read(CERTIFICATES_PATH);
+        let begins = authorities.matches("-----BEGIN CERTIFICATE-----\n").count();
+        assert!(begins > 100, "{begins} certificate authorities");
+        assert_eq!(begins, authorities.matches("-----END CERTIFICATE-----\n").count());
+        assert!(authorities.lines().all(|line| line.len() <= 64));
     }
 }

@@ -13,7 +13,7 @@ const FALLEN_TIMES: u32 = 2;
 /// What Kubernetes says against the new pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// Not Ready within the Deployment's own progress deadline: rolled back like a violation.
+    /// Not Ready within the Deployment's own progress deadline, or not again for as long: rolled back like a violation.
     NotReadyInTime(String),
     /// They cannot be created, scheduled or started, which need not be the release's fault: halted.
     CannotRun(String),
@@ -59,6 +59,13 @@ pub struct Stability {
     ready: u32,
     falls: u32,
     fallen_since: Option<Timestamp>,
+    /// How long some were not Ready again, all told, since all were Ready for as long as the progress deadline: a pod that
+    /// crashes once a minute is Ready in between, and one that was moved to another node twice a day is well.
+    fallen_for: SignedDuration,
+    /// Since when all have been Ready.
+    ready_since: Option<Timestamp>,
+    /// When the facts were taken in last.
+    seen: Option<Timestamp>,
     /// When the number of pods that are wanted or Ready was last seen to change.
     changed: Option<Timestamp>,
 }
@@ -72,7 +79,16 @@ impl Stability {
         };
         if self.replica_set != canary.uid {
             *self = Self { replica_set: canary.uid.clone(), changed: Some(now), ..Self::default() };
-        } else if (canary.desired, canary.ready) != (self.desired, self.ready) {
+        }
+        let deadline = SignedDuration::from_secs(facts.own_settings().progress_deadline_seconds.into());
+        if self.ready_since.is_some_and(|since| now.duration_since(since) >= deadline) {
+            self.fallen_for = SignedDuration::ZERO;
+        }
+        // What cannot run for want of a node or an image is not the release's fault.
+        if self.fallen_since.is_some() && !matches!(facts.progress, Progress::CannotRun(_)) {
+            self.fallen_for += now.duration_since(self.seen.unwrap_or(now));
+        }
+        if self.seen.is_some() && (canary.desired, canary.ready) != (self.desired, self.ready) {
             self.changed = Some(now);
         }
         // Fewer Ready pods because fewer are wanted is scaling, not falling, and they may go some time after they are not
@@ -83,8 +99,10 @@ impl Stability {
         } else if canary.ready >= canary.desired {
             self.fallen_since = None;
         }
+        self.ready_since = (canary.ready >= canary.desired).then(|| self.ready_since.unwrap_or(now));
         self.desired = canary.desired;
         self.ready = canary.ready;
+        self.seen = Some(now);
     }
 
     /// What is wrong with the new pods, if anything is.
@@ -99,16 +117,23 @@ impl Stability {
             Progress::DeadlineExceeded(why) => {
                 return Some(Trouble::NotReadyInTime(format!("the progress deadline passed: {why}; {ready}")));
             }
-            Progress::Crashing(why) => {
-                return Some(Trouble::Unstable(format!("new pods crash: {why}; {ready}")));
-            }
-            Progress::Going => {}
+            Progress::Crashing(_) | Progress::Going => {}
+        }
+        let times = if self.falls == 1 { "once".to_owned() } else { format!("{} times", self.falls) };
+        let fell = format!("new pods were Ready and fell back {times}");
+        let deadline = facts.own_settings().progress_deadline_seconds;
+        if deadline != Settings::NO_PROGRESS_DEADLINE && self.fallen_for > SignedDuration::from_secs(deadline.into()) {
+            let seconds = self.fallen_for.as_secs();
+            return Some(Trouble::NotReadyInTime(format!(
+                "{fell}, for {seconds} s all told, which is more than the progress deadline of {deadline} s; {ready}"
+            )));
+        }
+        if let Progress::Crashing(why) = &facts.progress {
+            return Some(Trouble::Unstable(format!("new pods crash: {why}; {ready}")));
         }
         let fallen = self.fallen_since.is_some_and(|since| now.duration_since(since) >= FALLEN_FOR);
-        (fallen || (self.falls >= FALLEN_TIMES && self.fallen_since.is_some())).then(|| {
-            let times = if self.falls == 1 { "once".to_owned() } else { format!("{} times", self.falls) };
-            Trouble::Unstable(format!("new pods were Ready and fell back {times}; {ready}"))
-        })
+        (fallen || (self.falls >= FALLEN_TIMES && self.fallen_since.is_some()))
+            .then(|| Trouble::Unstable(format!("{fell}; {ready}")))
     }
 }
 
@@ -181,5 +206,38 @@ mod tests {
         assert_eq!(stability.trouble(&pods(2, 1), at(39)), None);
         let said = "new pods were Ready and fell back once; 1 of 2 new pods are Ready".to_owned();
         assert_eq!(stability.trouble(&pods(2, 1), at(40)), Some(Trouble::Unstable(said)));
+    }
+
+    /// Ready for a minute, then not for 100 s, so many times, from the first second on.
+    fn crashes(times: i64) -> Vec<(i64, Rollout)> {
+        (0..times).flat_map(|nth| [(nth * 160, pods(2, 2)), (nth * 160 + 60, pods(2, 1))]).collect()
+    }
+
+    #[test]
+    fn pods_that_fall_back_again_and_again_are_rolled_back_after_the_deadline_all_told() {
+        let [often, too_often] = [crashes(6), crashes(7)].map(|mut history| {
+            history.push((history.len() as i64 / 2 * 160, pods(2, 1)));
+            seen(&history)
+        });
+        assert!(matches!(often.trouble(&pods(2, 1), at(961)), Some(Trouble::Unstable(_))));
+        let said = "new pods were Ready and fell back 7 times, for 700 s all told, which is more than the progress deadline of \
+                    600 s; 1 of 2 new pods are Ready";
+        assert_eq!(too_often.trouble(&pods(2, 1), at(1121)), Some(Trouble::NotReadyInTime(said.to_owned())));
+    }
+
+    #[test]
+    fn falls_of_long_ago_do_not_add_up() {
+        let moved_at = |second| [(second, pods(2, 1)), (second + 400, pods(2, 2))];
+        let history: Vec<_> =
+            [(0, pods(2, 2))].into_iter().chain([1000, 3000, 5000].into_iter().flat_map(moved_at)).collect();
+        assert_eq!(seen(&history).fallen_for, SignedDuration::from_secs(400));
+    }
+
+    #[test]
+    fn time_in_which_kubernetes_cannot_run_them_is_not_held_against_pods_that_fell_back() {
+        let lost = Rollout { progress: Progress::CannotRun("no node".to_owned()), ..pods(2, 1) };
+        let stability =
+            seen(&[(0, pods(2, 2)), (10, pods(2, 1)), (20, lost.clone()), (9000, lost), (9010, pods(2, 1))]);
+        assert_eq!(stability.fallen_for, SignedDuration::from_secs(10));
     }
 }

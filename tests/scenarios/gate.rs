@@ -23,7 +23,7 @@ impl World {
     async fn check(&self, policy: &str, arguments: &[&str]) -> Result<(i32, String)> {
         let kubeconfig = self.cluster().kubeconfig().to_owned();
         let policy = format!("{}/{policy}", self.namespace);
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&*PROGRAM);
         command.args(["check", "--policy", &policy]).arg("--kubeconfig").arg(kubeconfig).args(arguments);
         let output = tokio::task::spawn_blocking(move || command.output()).await??;
         let line = String::from_utf8(output.stdout)?.trim_end().to_owned();
@@ -193,7 +193,7 @@ fn of_a_cluster_that_cannot_be_reached_check_cannot_tell() -> Result<()> {
     });
     std::fs::write(&file, kubeconfig.to_string())?;
     let arguments = ["check", "--policy", "shop/checkout", "--output", "json", "--kubeconfig"];
-    let output = Command::new(PROGRAM).args(arguments).arg(file).output()?;
+    let output = Command::new(&*PROGRAM).args(arguments).arg(file).output()?;
     let answer: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!((output.status.code(), &answer["gate"]), (Some(2), &json!("Unknown")), "{answer}");
     let message = answer["message"].as_str().context("no message")?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,8 +18,11 @@ use tokio::process::Command;
 use super::platform::Ground;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/error-budget-gatekeeper");
-/// The binary under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_error-budget-gatekeeper");
+/// The binary under test: the one that is built with the tests, or another, such as the one of an image.
+pub(crate) static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_error-budget-gatekeeper"));
+    std::env::var_os("OPERATOR_PROGRAM").map_or_else(built, PathBuf::from)
+});
 /// What the release's name begins with; all its objects have it too.
 const RELEASE: &str = "error-budget-gatekeeper";
 /// The label by which policies are given to one of several installations.
@@ -136,7 +140,7 @@ impl Installation {
     pub(crate) async fn start(&self, name: &str) -> Result<Operator> {
         for _ in 0..MOST_STARTS {
             let address = format!("127.0.0.1:{}", free_port()?);
-            let process = ProcessSpec::new(name, Path::new(PROGRAM), &self.folder)
+            let process = ProcessSpec::new(name, &PROGRAM, &self.folder)
                 .args(self.arguments.clone())
                 .arg(format!("--listen={address}"))
                 .env("NO_COLOR", "1")

@@ -25,7 +25,7 @@ pub struct Tools {
     pub kwok: PathBuf,
     /// Helm.
     pub helm: PathBuf,
-    /// Prometheus, with static, file and HTTP service discovery and no other.
+    /// Prometheus, with static, file, HTTP and Kubernetes service discovery and no other.
     pub prometheus: PathBuf,
 }
 
@@ -70,7 +70,7 @@ const TOOLS: [Tool; 8] = [
         package: "github.com/prometheus/prometheus/cmd/prometheus",
         module: Some("github.com/prometheus/prometheus"),
         // Leaves out the discovery of machines in clouds, and with it most of what would have to be compiled.
-        tags: "remove_all_sd",
+        tags: "remove_all_sd,enable_kubernetes_sd",
         version_flags: |version| {
             format!("-X github.com/prometheus/common/version.Version={}", prometheus_release(version))
         },

@@ -211,6 +211,7 @@ fn pause_image(tools: &RealTools) -> Result<Vec<u8>> {
         ports: Vec::new(),
         labels: Default::default(),
         time: 0,
+        packing: packaging::Packing::Fast,
     };
     Ok(image.archive()?.file)
 }
