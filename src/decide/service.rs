@@ -84,8 +84,9 @@ impl Stability {
         if self.ready_since.is_some_and(|since| now.duration_since(since) >= deadline) {
             self.fallen_for = SignedDuration::ZERO;
         }
-        // What cannot run for want of a node or an image is not the release's fault.
-        if self.fallen_since.is_some() && !matches!(facts.progress, Progress::CannotRun(_)) {
+        // What cannot run for want of a node or an image is not the release's fault, nor what befalls stable pods as well.
+        let is_shared = facts.others.iter().any(|other| other.ready < other.desired);
+        if self.fallen_since.is_some() && !is_shared && !matches!(facts.progress, Progress::CannotRun(_)) {
             self.fallen_for += now.duration_since(self.seen.unwrap_or(now));
         }
         if self.seen.is_some() && (canary.desired, canary.ready) != (self.desired, self.ready) {
@@ -231,6 +232,14 @@ mod tests {
         let history: Vec<_> =
             [(0, pods(2, 2))].into_iter().chain([1000, 3000, 5000].into_iter().flat_map(moved_at)).collect();
         assert_eq!(seen(&history).fallen_for, SignedDuration::from_secs(400));
+    }
+
+    #[test]
+    fn time_in_which_stable_pods_are_not_ready_either_is_not_held_against_the_new_ones() {
+        let unready = Revision { desired: 10, ..revision("v1", 1, 4) };
+        let shared = Rollout { others: vec![unready], ..pods(2, 1) };
+        let stability = seen(&[(0, pods(2, 2)), (10, shared.clone()), (9000, shared), (9010, pods(2, 2))]);
+        assert_eq!(stability.fallen_for, SignedDuration::from_secs(10));
     }
 
     #[test]
