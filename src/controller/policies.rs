@@ -1,15 +1,16 @@
 //! The policies as the controller needs them: parsed, with their selectors read and their endpoint found.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::config::{Endpoint, NotServed, OperatorConfig};
 use crate::measure::budget::Source;
 use crate::measure::reads::Reads;
-use crate::measure::slos::{Answer, Slos};
+use crate::measure::slos::Answer;
 use crate::measure::subject::Indicator;
 use crate::policy::{Named, Policy, PolicyError, PolicyKey, Selector as LabelSelector, Slo, SloName, govern, humane};
 use crate::watch::rollout::DeploymentKey;
@@ -82,13 +83,15 @@ type ByNamespace = HashMap<String, BTreeMap<String, Known>>;
 #[derive(Debug, Default)]
 pub(super) struct Policies {
     known: RwLock<ByNamespace>,
+    /// Held by whoever takes one in, from reading it on: of two that do, the later one has read what is newer.
+    taking_in: Mutex<()>,
     ours: Option<LabelSelector>,
 }
 
 impl Policies {
     /// Enforces the policies that the selector selects by their labels; all without one.
     pub(super) fn new(ours: Option<LabelSelector>) -> Self {
-        Self { known: RwLock::default(), ours }
+        Self { ours, ..Self::default() }
     }
 
     /// Other operators enforce policies, too.
@@ -96,25 +99,31 @@ impl Policies {
         self.ours.is_some()
     }
 
-    /// Takes in a policy as it is now.
-    pub(super) fn apply(&self, view: &PolicyView, config: &OperatorConfig, slos: &Slos) {
-        let key = view.key();
+    /// Takes in a policy as the store has it now, with what is known of the SLOs that it names now; whether it is still there.
+    pub(super) fn take_in(
+        &self,
+        key: &PolicyKey,
+        store: &Store<PolicyView>,
+        config: &OperatorConfig,
+        slos: impl Fn(&str, &SloName) -> Answer,
+    ) -> bool {
+        let _turn = self.taking_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(view) = store.get(&ObjectRef::from(key)) else {
+            if let Some(here) = self.write().get_mut(&key.namespace) {
+                here.remove(&key.name);
+            }
+            return false;
+        };
         let labels = view.metadata.labels.as_ref();
         let is_ours = self.ours.as_ref().is_none_or(|ours| ours.matches(labels.unwrap_or(&BTreeMap::new())));
         let known = Known {
             uid: view.metadata.uid.clone().unwrap_or_default(),
             generation: view.metadata.generation.unwrap_or_default(),
             is_ours,
-            outcome: in_force(view, config, |endpoint, slo| slos.of(endpoint, slo), is_ours).map(Arc::new),
+            outcome: in_force(&view, config, slos, is_ours).map(Arc::new),
         };
-        self.write().entry(key.namespace).or_default().insert(key.name, known);
-    }
-
-    /// Takes in that a policy is gone.
-    pub(super) fn delete(&self, key: &PolicyKey) {
-        if let Some(here) = self.write().get_mut(&key.namespace) {
-            here.remove(&key.name);
-        }
+        self.write().entry(key.namespace.clone()).or_default().insert(key.name.clone(), known);
+        true
     }
 
     /// The policy that governs the Deployment, and those that select it too and must not.

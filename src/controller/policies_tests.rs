@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
@@ -24,22 +25,27 @@ fn slo(target: &str, total: &str) -> Answer {
     }))
 }
 
-/// What a policy with these objectives comes to, when this is known of the SLOs that it names.
-fn taken_in(objectives: Value, answer: impl Fn(&SloName) -> Answer) -> Result<InForce, NotInForce> {
+fn view(objectives: Value) -> PolicyView {
     let object = json!({
         "apiVersion": "errorbudget.dev/v1alpha1",
         "kind": "ErrorBudgetPolicy",
-        "metadata": {"name": "ofen", "namespace": "laden"},
+        "metadata": {"name": "ofen", "namespace": "laden", "uid": "uid-ofen", "generation": 4},
         "spec": {
             "selector": {"matchLabels": {"app": "ofen"}},
             "objectives": objectives,
             "detection": {"violation": "3"},
         },
     });
-    let view: PolicyView = serde_json::from_value(object).expect("a view can always be read");
-    let config =
-        OperatorConfig::parse(Path::new("test"), "prometheus: {default: {url: 'http://here'}}").expect("sound");
-    in_force(&view, &config, |_, name| answer(name), true)
+    serde_json::from_value(object).expect("a view can always be read")
+}
+
+fn config() -> OperatorConfig {
+    OperatorConfig::parse(Path::new("test"), "prometheus: {default: {url: 'http://here'}}").expect("sound")
+}
+
+/// What a policy with these objectives comes to, when this is known of the SLOs that it names.
+fn taken_in(objectives: Value, answer: impl Fn(&SloName) -> Answer) -> Result<InForce, NotInForce> {
+    in_force(&view(objectives), &config(), |_, name| answer(name), true)
 }
 
 fn why(in_force: &InForce) -> (&'static str, String) {
@@ -91,4 +97,67 @@ fn what_is_wrong_in_its_own_words_is_its_own_fault() {
     broken["indicator"]["ratio"]["total"] = json!("rate(t[5m])");
     let refused = taken_in(json!([sloth("a"), broken]), |_| slo("99.9", "alle")).expect_err("a selector is none");
     assert_eq!(refused.reason, "InvalidIndicator");
+}
+
+/// Policies as a watch brings them.
+struct Watched {
+    store: Store<PolicyView>,
+    writer: kube::runtime::reflector::store::Writer<PolicyView>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let (store, writer) = kube::runtime::reflector::store();
+        Self { store, writer }
+    }
+
+    fn is(&mut self, view: &PolicyView) {
+        self.writer.apply_watcher_event(&Event::Apply(view.clone()));
+    }
+
+    fn is_gone(&mut self, view: &PolicyView) {
+        self.writer.apply_watcher_event(&Event::Delete(view.clone()));
+    }
+}
+
+fn lacking(policies: &Policies, key: &PolicyKey) -> Option<Lacking> {
+    policies.get(key).expect("it is known").outcome.expect("it governs").lacking.clone()
+}
+
+#[test]
+fn a_policy_that_is_gone_is_not_taken_in_again_by_who_saw_it_before() {
+    let (mut watched, view) = (Watched::new(), view(json!([sloth("a")])));
+    let (policies, key, config) = (Policies::default(), view.key(), config());
+    watched.is(&view);
+    assert!(policies.take_in(&key, &watched.store, &config, |_, _| slo("99.9", "alle")));
+    assert!(policies.get(&key).is_some());
+    watched.is_gone(&view);
+    for _ in 0..2 {
+        assert!(!policies.take_in(&key, &watched.store, &config, |_, _| slo("99.9", "alle")));
+        assert!(policies.get(&key).is_none());
+    }
+}
+
+#[test]
+fn what_was_read_of_an_slo_is_not_replaced_by_what_was_known_before() {
+    let (mut watched, view) = (Watched::new(), view(json!([sloth("a")])));
+    let (policies, key, config) = (Policies::default(), view.key(), config());
+    watched.is(&view);
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::scope(|threads| {
+        let (policies, key, config, store) = (&policies, &key, &config, &watched.store);
+        let ended = std::sync::Mutex::new(Some(ended));
+        policies.take_in(key, store, config, |_, _| {
+            // After this one has read that nothing is known, and before it has taken that in, another one knows more.
+            if let Some(ended) = ended.lock().expect("sound").take() {
+                threads.spawn(move || {
+                    policies.take_in(key, store, config, |_, _| slo("99.9", "alle"));
+                    let _ = ended.send(());
+                });
+                let _ = end.recv_timeout(Duration::from_millis(100));
+            }
+            Answer::NotAsked
+        });
+    });
+    assert_eq!(lacking(&policies, &key), None);
 }

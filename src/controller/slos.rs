@@ -57,9 +57,10 @@ impl Context {
             if policy.prometheus != endpoint || !policy.named.iter().any(|named| changed.contains(&named.slo)) {
                 continue;
             }
-            self.policies.apply(&view, &self.config, &self.slos);
-            self.read_anew(&policy.key);
-            namespaces.insert(policy.key.namespace.clone());
+            if self.take_in(&policy.key) {
+                self.read_anew(&policy.key);
+                namespaces.insert(policy.key.namespace.clone());
+            }
         }
         for namespace in namespaces {
             for deployment in deployments_of(&self.deployment_store, &namespace) {
