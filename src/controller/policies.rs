@@ -10,7 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use crate::config::{Endpoint, NotServed, OperatorConfig};
 use crate::measure::budget::Source;
 use crate::measure::reads::Reads;
-use crate::measure::slos::Answer;
+use crate::measure::slos::{Answer, Unread};
 use crate::measure::subject::Indicator;
 use crate::policy::{Named, Policy, PolicyError, PolicyKey, Selector as LabelSelector, Slo, SloName, govern, humane};
 use crate::watch::rollout::DeploymentKey;
@@ -45,6 +45,8 @@ pub(super) struct InForce {
 pub(super) enum Lacking {
     /// It is going to be asked in a moment.
     NotAsked,
+    /// It was asked for, and Prometheus did not tell.
+    Unanswered(NotInForce),
     /// It cannot be had, or cannot be used.
     Why(NotInForce),
 }
@@ -53,8 +55,8 @@ impl InForce {
     /// Why nothing can be measured, once that is known.
     pub(super) fn why_lacking(&self) -> Option<&NotInForce> {
         match &self.lacking {
-            Some(Lacking::Why(why)) => Some(why),
-            _ => None,
+            Some(Lacking::Why(why) | Lacking::Unanswered(why)) => Some(why),
+            Some(Lacking::NotAsked) | None => None,
         }
     }
 }
@@ -252,7 +254,8 @@ fn named(policy: &Policy, slos: impl Fn(&str, &SloName) -> Answer) -> Result<Vec
         Answer::Known(Ok(slo)) => Ok(slo),
         Answer::Known(Err(unread)) => {
             let message = format!("objective {}: {unread}", named.name);
-            Err(Lacking::Why(NotInForce { reason: unread.reason(), message }))
+            let why = NotInForce { reason: unread.reason(), message };
+            Err(if matches!(unread, Unread::Unanswered(_)) { Lacking::Unanswered(why) } else { Lacking::Why(why) })
         }
     };
     policy.named.iter().map(read).collect()
