@@ -13,7 +13,7 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Context;
-use super::policies::{Known, Lacking};
+use super::policies::{InForce, Known, Lacking, Policies};
 use super::telling::{Sight, reference};
 use crate::policy::PolicyKey;
 use crate::record::status::{Change, Urgency};
@@ -51,9 +51,13 @@ impl Keeper {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(policy.clone());
     }
 
-    /// What is known of the bounds of the policy's histograms.
-    pub(super) fn found_bounds(&self, policy: &PolicyKey, generation: i64, problem: Option<String>) {
-        self.bounds().insert(policy.clone(), (generation, problem));
+    /// What was found of the bounds of the policy's histograms; nothing, if its SLOs have named others since.
+    pub(super) fn found_bounds(&self, asked: &InForce, policies: &Policies, problem: Option<String>) {
+        let mut bounds = self.bounds();
+        // Held meanwhile, so that what is forgotten when they change is forgotten after this.
+        if policies.still_says(asked) {
+            bounds.insert(asked.policy.key.clone(), (asked.policy.generation, problem));
+        }
     }
 
     /// Whether all thresholds of the policy are known to be bounds of their histograms.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::controller::policies::NotInForce;
+use crate::controller::policies::tests::{Watched, config, slo, sloth, view};
 
 fn standing(type_: &str, status: &str, generation: i64) -> Condition {
     Condition {
@@ -46,4 +47,24 @@ fn what_was_verified_once_stays_so_until_it_is_known_to_be_wrong() {
     assert!(!stays(&standing(VERIFIED, "True", 4), &said("False"), 4, None));
     assert!(!stays(&standing(VERIFIED, "True", 3), &said("Unknown"), 4, None));
     assert!(!stays(&standing(VERIFIED, "False", 4), &said("Unknown"), 4, None));
+}
+
+#[test]
+fn bounds_that_were_asked_for_one_threshold_are_not_known_of_another() {
+    let (mut watched, view) = (Watched::new(), view(serde_json::json!([sloth("a")])));
+    let (keeper, policies, key) = (Keeper::default(), Policies::default(), view.key());
+    watched.is(&view);
+    let read = |total: &str| {
+        policies.take_in(&key, &watched.store, &config(), |_, _| slo("99.9", total));
+        policies.get(&key).expect("it is known").outcome.expect("it is in force")
+    };
+    let before = read("alle");
+    keeper.found_bounds(&before, &policies, None);
+    assert!(keeper.bounds_fit(&key, 4));
+    let now = read("jede");
+    keeper.forget_bounds(&key);
+    keeper.found_bounds(&before, &policies, None);
+    assert!(!keeper.bounds_fit(&key, 4), "it was asked for what the SLO said before");
+    keeper.found_bounds(&now, &policies, None);
+    assert!(keeper.bounds_fit(&key, 4));
 }

@@ -128,6 +128,15 @@ impl Policies {
         true
     }
 
+    /// Whether what was asked in the name of this policy is still what it says: it may have gone meanwhile, be another one by
+    /// now, or name SLOs that say something else.
+    pub(super) fn still_says(&self, asked: &InForce) -> bool {
+        self.get(&asked.policy.key).is_some_and(|now| {
+            let says_another = now.outcome.is_ok_and(|now| now.slos != asked.slos);
+            now.uid == asked.policy.uid && now.is_ours && !says_another
+        })
+    }
+
     /// The policy that governs the Deployment, and those that select it too and must not.
     pub(super) fn governing(
         &self,
@@ -274,4 +283,4 @@ fn told(errors: &[PolicyError]) -> String {
 
 #[cfg(test)]
 #[path = "policies_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,7 +8,7 @@ use super::*;
 use crate::measure::slos::Unread;
 use crate::policy::Indicator as Told;
 
-fn sloth(name: &str) -> Value {
+pub(crate) fn sloth(name: &str) -> Value {
     json!({"name": name, "indicator": {"sloth": {"service": "ofen", "slo": name}}})
 }
 
@@ -16,7 +16,7 @@ fn ratio(name: &str) -> Value {
     json!({"name": name, "target": "99.5", "indicator": {"ratio": {"errors": "e", "total": "t"}}})
 }
 
-fn slo(target: &str, total: &str) -> Answer {
+pub(crate) fn slo(target: &str, total: &str) -> Answer {
     Answer::Known(Ok(Slo {
         target: target.to_owned(),
         window: Duration::from_secs(30 * 86_400),
@@ -25,7 +25,7 @@ fn slo(target: &str, total: &str) -> Answer {
     }))
 }
 
-fn view(objectives: Value) -> PolicyView {
+pub(crate) fn view(objectives: Value) -> PolicyView {
     let object = json!({
         "apiVersion": "errorbudget.dev/v1alpha1",
         "kind": "ErrorBudgetPolicy",
@@ -39,7 +39,7 @@ fn view(objectives: Value) -> PolicyView {
     serde_json::from_value(object).expect("a view can always be read")
 }
 
-fn config() -> OperatorConfig {
+pub(crate) fn config() -> OperatorConfig {
     OperatorConfig::parse(Path::new("test"), "prometheus: {default: {url: 'http://here'}}").expect("sound")
 }
 
@@ -100,22 +100,22 @@ fn what_is_wrong_in_its_own_words_is_its_own_fault() {
 }
 
 /// Policies as a watch brings them.
-struct Watched {
-    store: Store<PolicyView>,
+pub(crate) struct Watched {
+    pub(crate) store: Store<PolicyView>,
     writer: kube::runtime::reflector::store::Writer<PolicyView>,
 }
 
 impl Watched {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (store, writer) = kube::runtime::reflector::store();
         Self { store, writer }
     }
 
-    fn is(&mut self, view: &PolicyView) {
+    pub(crate) fn is(&mut self, view: &PolicyView) {
         self.writer.apply_watcher_event(&Event::Apply(view.clone()));
     }
 
-    fn is_gone(&mut self, view: &PolicyView) {
+    pub(crate) fn is_gone(&mut self, view: &PolicyView) {
         self.writer.apply_watcher_event(&Event::Delete(view.clone()));
     }
 }
@@ -160,4 +160,19 @@ fn what_was_read_of_an_slo_is_not_replaced_by_what_was_known_before() {
         });
     });
     assert_eq!(lacking(&policies, &key), None);
+}
+
+#[test]
+fn what_was_asked_for_an_slo_says_nothing_once_the_slo_is_another() {
+    let (mut watched, view) = (Watched::new(), view(json!([sloth("a")])));
+    let (policies, key, config) = (Policies::default(), view.key(), config());
+    watched.is(&view);
+    policies.take_in(&key, &watched.store, &config, |_, _| slo("99.9", "alle"));
+    let asked = policies.get(&key).expect("it is known").outcome.expect("it is in force");
+    assert!(policies.still_says(&asked));
+    policies.take_in(&key, &watched.store, &config, |_, _| slo("99.5", "alle"));
+    assert!(!policies.still_says(&asked));
+    watched.is_gone(&view);
+    policies.take_in(&key, &watched.store, &config, |_, _| Answer::NotAsked);
+    assert!(!policies.still_says(&asked));
 }
