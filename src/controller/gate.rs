@@ -333,9 +333,10 @@ impl Context {
         self.events.announce_on(&policy.reference, &Announcement::new(reason, note));
     }
 
-    /// A policy that cannot be enforced is not asked for, and must not go on saying that its gate is open.
+    /// A policy that cannot be enforced, or of which SLOs are not known, is not asked for, and must not go on saying that its
+    /// gate is open.
     fn tell_that_not_asked(&self, key: &PolicyKey, known: &Known) {
-        let report = Report::not_in_force(known.generation);
+        let report = Report::not_asked(known.generation, known.unanswered());
         let now = Instant::now();
         {
             let mut policies = self.gates.policies();

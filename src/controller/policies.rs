@@ -78,6 +78,16 @@ pub(super) struct Known {
     pub(super) outcome: Result<Arc<InForce>, NotInForce>,
 }
 
+impl Known {
+    /// Why nothing is known of the SLOs that it names, where that is Prometheus' silence: it may be in force all the same.
+    pub(super) fn unanswered(&self) -> Option<&str> {
+        match self.outcome.as_ref().ok()?.lacking.as_ref()? {
+            Lacking::Unanswered(why) => Some(&why.message),
+            Lacking::NotAsked | Lacking::Why(_) => None,
+        }
+    }
+}
+
 type ByNamespace = HashMap<String, BTreeMap<String, Known>>;
 
 /// All policies, by namespace and name: also those that other operators enforce, since the oldest of all that select a

@@ -75,6 +75,21 @@ fn a_policy_of_which_an_slo_is_not_known_governs_all_the_same_and_says_why() {
 }
 
 #[test]
+fn that_prometheus_does_not_tell_is_another_thing_than_that_there_is_no_slo() {
+    let known = |unread: Unread| {
+        let (mut watched, view) = (Watched::new(), view(json!([sloth("a")])));
+        watched.is(&view);
+        let policies = Policies::default();
+        policies.take_in(&view.key(), &watched.store, &config(), |_, _| Answer::Known(Err(unread.clone())));
+        policies.get(&view.key()).expect("it is known")
+    };
+    let silent = known(Unread::Unanswered("nobody there".to_owned()));
+    assert_eq!(silent.unanswered(), Some("objective a: nobody there"));
+    assert_eq!(why(silent.outcome.as_ref().expect("it governs")).0, "SloUnanswered");
+    assert_eq!(known(Unread::NotFound("it is not there".to_owned())).unanswered(), None);
+}
+
+#[test]
 fn an_slo_of_another_namespaces_counters_is_not_measured() {
     let foreign = |_: &SloName| slo("99.9", r#"alle{namespace="bank"}"#);
     let (reason, message) = why(&taken_in(json!([sloth("a")]), foreign).expect("it governs"));
