@@ -42,7 +42,7 @@ use crate::config::OperatorConfig;
 use crate::measure::budget::Budgets;
 use crate::measure::sampler::Sampler;
 use crate::measure::slos::Slos;
-use crate::policy::Selector;
+use crate::policy::{PolicyKey, Selector};
 use crate::record::events::Events;
 use crate::record::metrics::Metrics;
 use crate::record::status::StatusWriter;
@@ -191,7 +191,7 @@ fn queue(
     };
     // What was touched before leadership was gained, nobody acted on.
     for view in context.policy_store.state() {
-        context.policies.apply(&view, &context.config, &context.slos);
+        context.take_in(&view.key());
         context.keeper.look_at(&view.key());
     }
     let known = context.deployment_store.state();
@@ -267,28 +267,25 @@ impl Context {
             }
         };
         let namespace = name.namespace.clone().unwrap_or_default();
-        match self.policy_store.get(&name) {
-            Some(view) => {
-                let key = view.key();
-                self.policies.apply(&view, &self.config, &self.slos);
-                if self.policies.get(&key).is_some_and(|known| known.is_ours) {
-                    info!(policy = %key, "policy taken in");
-                } else {
-                    self.keeper.forget(&key);
-                    self.forget_gate(&key);
-                }
-            }
-            None => {
-                let key = crate::policy::PolicyKey { namespace: namespace.clone(), name: name.name.clone() };
-                self.policies.delete(&key);
-                self.keeper.forget(&key);
-                self.forget_gate(&key);
+        let key = PolicyKey { namespace: namespace.clone(), name: name.name };
+        let is_there = self.take_in(&key);
+        if is_there && self.policies.get(&key).is_some_and(|known| known.is_ours) {
+            info!(policy = %key, "policy taken in");
+        } else {
+            self.keeper.forget(&key);
+            self.forget_gate(&key);
+            if !is_there {
                 info!(policy = %key, "policy gone");
             }
         }
         // Another policy may govern now, or none: whoever is concerned finds out by itself.
         self.look_at_policies_of(&namespace);
         deployments_of(&self.deployment_store, &namespace).into_iter().map(Request::from).collect()
+    }
+
+    /// Takes in a policy as it is now; whether it is still there.
+    fn take_in(&self, key: &PolicyKey) -> bool {
+        self.policies.take_in(key, &self.policy_store, &self.config, |endpoint, slo| self.slos.of(endpoint, slo))
     }
 
     fn look_at_policies_of(&self, namespace: &str) {

@@ -269,7 +269,7 @@ impl Context {
             }
         }
         if all_fit || problem.is_some() {
-            self.keeper.found_bounds(key, generation, problem);
+            self.keeper.found_bounds(policy, &self.policies, problem);
             self.keeper.look_at(key);
         }
     }
@@ -281,13 +281,7 @@ impl Context {
         let status = self.policy_store.get(&ObjectRef::from(key)).map(|view| view.status.clone()).unwrap_or_default();
         let (changes, report, told) = {
             let mut policies = self.gates.policies();
-            // It may have gone meanwhile, or be another one by now.
-            if self.policies.get(key).is_none_or(|known| known.uid != policy.policy.uid || !known.is_ours) {
-                return;
-            }
-            // What was asked for was perhaps said by SLOs that have changed since.
-            let now = self.policies.get(key).and_then(|known| known.outcome.ok());
-            if now.is_some_and(|now| now.slos != policy.slos) {
+            if !self.policies.still_says(policy) {
                 return;
             }
             if policies.get(key).is_some_and(|entry| entry.uid != policy.policy.uid) {
@@ -339,9 +333,10 @@ impl Context {
         self.events.announce_on(&policy.reference, &Announcement::new(reason, note));
     }
 
-    /// A policy that cannot be enforced is not asked for, and must not go on saying that its gate is open.
+    /// A policy that cannot be enforced, or of which SLOs are not known, is not asked for, and must not go on saying that its
+    /// gate is open.
     fn tell_that_not_asked(&self, key: &PolicyKey, known: &Known) {
-        let report = Report::not_in_force(known.generation);
+        let report = Report::not_asked(known.generation, known.unanswered());
         let now = Instant::now();
         {
             let mut policies = self.gates.policies();

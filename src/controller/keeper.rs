@@ -13,11 +13,14 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Context;
-use super::policies::{Known, Lacking};
+use super::policies::{InForce, Known, Lacking, Policies};
 use super::telling::{Sight, reference};
 use crate::policy::PolicyKey;
 use crate::record::status::{Change, Urgency};
 use crate::watch::rollout::DeploymentKey;
+
+/// The condition that the policy is in force. The admission policies go by it.
+const READY: &str = "Ready";
 
 /// The condition that every selector has matched something.
 const VERIFIED: &str = "IndicatorVerified";
@@ -48,9 +51,13 @@ impl Keeper {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(policy.clone());
     }
 
-    /// What is known of the bounds of the policy's histograms.
-    pub(super) fn found_bounds(&self, policy: &PolicyKey, generation: i64, problem: Option<String>) {
-        self.bounds().insert(policy.clone(), (generation, problem));
+    /// What was found of the bounds of the policy's histograms; nothing, if its SLOs have named others since.
+    pub(super) fn found_bounds(&self, asked: &InForce, policies: &Policies, problem: Option<String>) {
+        let mut bounds = self.bounds();
+        // Held meanwhile, so that what is forgotten when they change is forgotten after this.
+        if policies.still_says(asked) {
+            bounds.insert(asked.policy.key.clone(), (asked.policy.generation, problem));
+        }
     }
 
     /// Whether all thresholds of the policy are known to be bounds of their histograms.
@@ -156,10 +163,11 @@ impl Context {
 
     fn keep_policy(&self, key: &PolicyKey, known: &Known, found: &Found) {
         let mut conditions = self.conditions(known, found);
-        if self.is_verified(key, known.generation) {
-            // What was verified once stays so until the policy changes, or is known to be wrong.
-            conditions.retain(|said| said.type_ != VERIFIED || said.status != "Unknown");
-        }
+        let view =
+            self.policy_store.get(&ObjectRef::from(key)).filter(|view| view.metadata.uid.as_ref() == Some(&known.uid));
+        let standing = view.as_ref().map_or(&[][..], |view| &view.status.conditions);
+        let lacking = known.outcome.as_ref().ok().and_then(|in_force| in_force.lacking.as_ref());
+        conditions.retain(|said| !standing.iter().any(|standing| stays(standing, said, known.generation, lacking)));
         let told = conditions.iter().map(|said| (said.type_, said.status, said.reason, said.message.clone())).collect();
         if !self.keeper.is_news(key, (known.uid.clone(), known.generation, found.governed.len(), told)) {
             return;
@@ -180,29 +188,19 @@ impl Context {
         self.status.submit(&reference(key, &known.uid), change, Urgency::Transition);
     }
 
-    fn is_verified(&self, key: &PolicyKey, generation: i64) -> bool {
-        self.policy_store.get(&ObjectRef::from(key)).is_some_and(|policy| {
-            policy.status.conditions.iter().any(|condition| {
-                condition.type_ == VERIFIED
-                    && condition.status == "True"
-                    && condition.observed_generation == Some(generation)
-            })
-        })
-    }
-
     fn conditions(&self, known: &Known, found: &Found) -> Vec<Said> {
         let in_force = match &known.outcome {
-            Err(why) => return vec![Said::new("Ready", "False", why.reason, why.message.clone())],
+            Err(why) => return vec![Said::new(READY, "False", why.reason, why.message.clone())],
             Ok(in_force) => in_force,
         };
         match &in_force.lacking {
-            Some(Lacking::Why(why)) => {
+            Some(Lacking::Why(why) | Lacking::Unanswered(why)) => {
                 let missing = Said::new("EvidenceAvailable", "False", "EvidenceMissing", why.message.clone());
-                return vec![Said::new("Ready", "False", why.reason, why.message.clone()), missing];
+                return vec![Said::new(READY, "False", why.reason, why.message.clone()), missing];
             }
             Some(Lacking::NotAsked) => {
                 let words = "Prometheus is being asked for the SLOs that it names".to_owned();
-                return vec![Said::new("Ready", "Unknown", "SloNotAsked", words)];
+                return vec![Said::new(READY, "Unknown", "SloNotAsked", words)];
             }
             None => {}
         }
@@ -218,10 +216,10 @@ impl Context {
                     "policy {} is older and governs Deployment {}; change the selector of one of the two",
                     older.name, deployment.name
                 );
-                Said::new("Ready", "False", "Conflict", message)
+                Said::new(READY, "False", "Conflict", message)
             }
             None if sights.iter().any(|sight| sight.short_history) => Said::new(
-                "Ready",
+                READY,
                 "True",
                 "ShortHistory",
                 format!(
@@ -229,9 +227,9 @@ impl Context {
                 ),
             ),
             None if in_force.read.is_empty() => {
-                Said::new("Ready", "True", "InForce", format!("in force, {governed} governed"))
+                Said::new(READY, "True", "InForce", format!("in force, {governed} governed"))
             }
-            None => Said::new("Ready", "True", "InForce", format!("in force, {governed} governed; {}", in_force.read)),
+            None => Said::new(READY, "True", "InForce", format!("in force, {governed} governed; {}", in_force.read)),
         };
         let missing = sights.iter().find_map(|sight| sight.missing.clone());
         let evidence = match missing {
@@ -261,6 +259,19 @@ impl Context {
     }
 }
 
+/// Whether a condition of this generation stays as it is, so that `said` is not: what was verified once, until it is known to be
+/// wrong; and that the policy is in force, where what it names is not known just because nobody has told yet.
+fn stays(standing: &Condition, said: &Said, generation: i64, lacking: Option<&Lacking>) -> bool {
+    standing.type_ == said.type_
+        && standing.observed_generation == Some(generation)
+        && match (said.type_, lacking) {
+            (VERIFIED, _) => standing.status == "True" && said.status == "Unknown",
+            (READY, Some(Lacking::NotAsked)) => true,
+            (READY, Some(Lacking::Unanswered(_))) => standing.status == "True",
+            _ => false,
+        }
+}
+
 /// A condition in words.
 struct Said {
     type_: &'static str,
@@ -274,3 +285,7 @@ impl Said {
         Self { type_, status, reason, message }
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

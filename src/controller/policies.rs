@@ -1,15 +1,16 @@
 //! The policies as the controller needs them: parsed, with their selectors read and their endpoint found.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::config::{Endpoint, NotServed, OperatorConfig};
 use crate::measure::budget::Source;
 use crate::measure::reads::Reads;
-use crate::measure::slos::{Answer, Slos};
+use crate::measure::slos::{Answer, Unread};
 use crate::measure::subject::Indicator;
 use crate::policy::{Named, Policy, PolicyError, PolicyKey, Selector as LabelSelector, Slo, SloName, govern, humane};
 use crate::watch::rollout::DeploymentKey;
@@ -44,6 +45,8 @@ pub(super) struct InForce {
 pub(super) enum Lacking {
     /// It is going to be asked in a moment.
     NotAsked,
+    /// It was asked for, and Prometheus did not tell.
+    Unanswered(NotInForce),
     /// It cannot be had, or cannot be used.
     Why(NotInForce),
 }
@@ -52,8 +55,8 @@ impl InForce {
     /// Why nothing can be measured, once that is known.
     pub(super) fn why_lacking(&self) -> Option<&NotInForce> {
         match &self.lacking {
-            Some(Lacking::Why(why)) => Some(why),
-            _ => None,
+            Some(Lacking::Why(why) | Lacking::Unanswered(why)) => Some(why),
+            Some(Lacking::NotAsked) | None => None,
         }
     }
 }
@@ -75,6 +78,16 @@ pub(super) struct Known {
     pub(super) outcome: Result<Arc<InForce>, NotInForce>,
 }
 
+impl Known {
+    /// Why nothing is known of the SLOs that it names, where that is Prometheus' silence: it may be in force all the same.
+    pub(super) fn unanswered(&self) -> Option<&str> {
+        match self.outcome.as_ref().ok()?.lacking.as_ref()? {
+            Lacking::Unanswered(why) => Some(&why.message),
+            Lacking::NotAsked | Lacking::Why(_) => None,
+        }
+    }
+}
+
 type ByNamespace = HashMap<String, BTreeMap<String, Known>>;
 
 /// All policies, by namespace and name: also those that other operators enforce, since the oldest of all that select a
@@ -82,13 +95,15 @@ type ByNamespace = HashMap<String, BTreeMap<String, Known>>;
 #[derive(Debug, Default)]
 pub(super) struct Policies {
     known: RwLock<ByNamespace>,
+    /// Held by whoever takes one in, from reading it on: of two that do, the later one has read what is newer.
+    taking_in: Mutex<()>,
     ours: Option<LabelSelector>,
 }
 
 impl Policies {
     /// Enforces the policies that the selector selects by their labels; all without one.
     pub(super) fn new(ours: Option<LabelSelector>) -> Self {
-        Self { known: RwLock::default(), ours }
+        Self { ours, ..Self::default() }
     }
 
     /// Other operators enforce policies, too.
@@ -96,25 +111,40 @@ impl Policies {
         self.ours.is_some()
     }
 
-    /// Takes in a policy as it is now.
-    pub(super) fn apply(&self, view: &PolicyView, config: &OperatorConfig, slos: &Slos) {
-        let key = view.key();
+    /// Takes in a policy as the store has it now, with what is known of the SLOs that it names now; whether it is still there.
+    pub(super) fn take_in(
+        &self,
+        key: &PolicyKey,
+        store: &Store<PolicyView>,
+        config: &OperatorConfig,
+        slos: impl Fn(&str, &SloName) -> Answer,
+    ) -> bool {
+        let _turn = self.taking_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(view) = store.get(&ObjectRef::from(key)) else {
+            if let Some(here) = self.write().get_mut(&key.namespace) {
+                here.remove(&key.name);
+            }
+            return false;
+        };
         let labels = view.metadata.labels.as_ref();
         let is_ours = self.ours.as_ref().is_none_or(|ours| ours.matches(labels.unwrap_or(&BTreeMap::new())));
         let known = Known {
             uid: view.metadata.uid.clone().unwrap_or_default(),
             generation: view.metadata.generation.unwrap_or_default(),
             is_ours,
-            outcome: in_force(view, config, |endpoint, slo| slos.of(endpoint, slo), is_ours).map(Arc::new),
+            outcome: in_force(&view, config, slos, is_ours).map(Arc::new),
         };
-        self.write().entry(key.namespace).or_default().insert(key.name, known);
+        self.write().entry(key.namespace.clone()).or_default().insert(key.name.clone(), known);
+        true
     }
 
-    /// Takes in that a policy is gone.
-    pub(super) fn delete(&self, key: &PolicyKey) {
-        if let Some(here) = self.write().get_mut(&key.namespace) {
-            here.remove(&key.name);
-        }
+    /// Whether what was asked in the name of this policy is still what it says: it may have gone meanwhile, be another one by
+    /// now, or name SLOs that say something else.
+    pub(super) fn still_says(&self, asked: &InForce) -> bool {
+        self.get(&asked.policy.key).is_some_and(|now| {
+            let says_another = now.outcome.is_ok_and(|now| now.slos != asked.slos);
+            now.uid == asked.policy.uid && now.is_ours && !says_another
+        })
     }
 
     /// The policy that governs the Deployment, and those that select it too and must not.
@@ -243,7 +273,8 @@ fn named(policy: &Policy, slos: impl Fn(&str, &SloName) -> Answer) -> Result<Vec
         Answer::Known(Ok(slo)) => Ok(slo),
         Answer::Known(Err(unread)) => {
             let message = format!("objective {}: {unread}", named.name);
-            Err(Lacking::Why(NotInForce { reason: unread.reason(), message }))
+            let why = NotInForce { reason: unread.reason(), message };
+            Err(if matches!(unread, Unread::Unanswered(_)) { Lacking::Unanswered(why) } else { Lacking::Why(why) })
         }
     };
     policy.named.iter().map(read).collect()
@@ -262,4 +293,4 @@ fn told(errors: &[PolicyError]) -> String {
 
 #[cfg(test)]
 #[path = "policies_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -81,13 +81,17 @@ const LONGEST: usize = 8192;
 /// How deep parentheses may be nested in one: what walks a tree needs stack for each.
 const DEEPEST: usize = 64;
 
+/// How many operators may be in one: each may nest what comes before it, or after it.
+const MOST_OPERATORS: usize = 64;
+
 /// An expression of a rule, within bounds: whoever may load rules must not be able to end the operator.
 fn parsed(expression: &str) -> Result<Expr, String> {
     if expression.len() > LONGEST {
         return Err(format!("it has {} bytes, and at most {LONGEST} are looked into", expression.len()));
     }
+    let bare = without_strings(expression);
     let (mut depth, mut deepest) = (0_usize, 0);
-    for c in expression.chars() {
+    for c in bare.chars() {
         match c {
             '(' => depth += 1,
             ')' => depth = depth.saturating_sub(1),
@@ -98,7 +102,39 @@ fn parsed(expression: &str) -> Result<Expr, String> {
     if deepest > DEEPEST {
         return Err(format!("its parentheses are nested {deepest} deep, and at most {DEEPEST} are looked into"));
     }
+    let operators = operators(&bare);
+    if operators > MOST_OPERATORS {
+        return Err(format!("it has {operators} operators, and at most {MOST_OPERATORS} are looked into"));
+    }
     promql_parser::parser::parse(expression).map_err(|error| format!("it is no PromQL that is understood: {error}"))
+}
+
+/// An expression without what is within quotes, and without comments, as PromQL has them.
+fn without_strings(expression: &str) -> String {
+    let (mut bare, mut chars) = (String::new(), expression.chars());
+    while let Some(c) = chars.next() {
+        bare.push(c);
+        match c {
+            '#' => drop(chars.by_ref().find(|c| matches!(c, '\n' | '\r'))),
+            '"' | '\'' | '`' => {
+                while let Some(inner) = chars.next().filter(|inner| *inner != c) {
+                    if inner == '\\' && c != '`' {
+                        chars.next();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    bare
+}
+
+/// How many operators there are at most, those of matchers but `=`, `=~` among them, and subqueries, which nest like them.
+fn operators(bare: &str) -> usize {
+    let signs = bare.chars().filter(|c| "+-*/%^<>![".contains(*c)).count();
+    let words = bare.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+    let named = |word: &&str| ["and", "or", "unless", "atan2"].iter().any(|name| word.eq_ignore_ascii_case(name));
+    signs + bare.matches("==").count() + words.filter(named).count()
 }
 
 /// The number that an expression is: `0.99`, `vector(30)`.

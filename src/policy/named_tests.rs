@@ -52,6 +52,9 @@ fn an_slo_is_named_and_nothing_of_it_is_said_twice() {
     let both = json!({"pyrra": {"name": "a"}, "sloth": {"service": "a", "slo": "b"}});
     let errors = parsed(named(), |spec| spec["objectives"][0]["indicator"] = both).expect_err("which one?");
     assert!(fields(errors).contains(&"spec.objectives[0].indicator".to_owned()));
+    let both = json!({"sloth": {"service": "a", "slo": "b"}, "ratio": {"errors": "e", "total": "t"}});
+    let errors = parsed(named(), |spec| spec["objectives"][0]["indicator"] = both).expect_err("which one?");
+    assert!(fields(errors).contains(&"spec.objectives[0].indicator".to_owned()));
     let empty = json!({"sloth": {"service": "", "slo": "a\nb"}});
     let errors = parsed(named(), |spec| spec["objectives"][0]["indicator"] = empty).expect_err("no names");
     let expected = ["spec.objectives[0].indicator.sloth.service", "spec.objectives[0].indicator.sloth.slo"];

@@ -409,13 +409,14 @@ pub(super) fn unreachable(objective: &str, budget: ErrorBudget, detection: &Dete
 }
 
 fn indicator(indicator: &wire::Indicator, field: &str, errors: &mut Errors) -> Option<Indicator> {
-    match (&indicator.ratio, &indicator.latency, &indicator.query) {
-        (Some(ratio), None, None) => {
+    let names_another = indicator.sloth.is_some() || indicator.pyrra.is_some();
+    match (&indicator.ratio, &indicator.latency, &indicator.query, names_another) {
+        (Some(ratio), None, None, false) => {
             two_of(&ratio.errors, &ratio.total, &format!("{field}.ratio"), errors);
             Some(Indicator::Ratio { errors: ratio.errors.clone(), total: ratio.total.clone() })
         }
-        (None, Some(latency), None) => latency::latency(latency, field, errors).map(Indicator::Latency),
-        (None, None, Some(query)) => {
+        (None, Some(latency), None, false) => latency::latency(latency, field, errors).map(Indicator::Latency),
+        (None, None, Some(query), false) => {
             two_of(&query.errors, &query.total, &format!("{field}.query"), errors);
             let counts = match query.counts {
                 wire::QueryCounts::Cumulative => Counts::Cumulative,

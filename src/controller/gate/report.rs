@@ -93,13 +93,13 @@ impl Report {
         }
     }
 
-    /// Of a policy that cannot be enforced as it stands.
-    pub(super) fn not_in_force(generation: i64) -> Self {
+    /// Of a policy for which nothing can be asked: why, where its condition Ready does not say it.
+    pub(super) fn not_asked(generation: i64, why: Option<&str>) -> Self {
         Self {
             generation,
             gate: "Unknown",
             reason: "BudgetUnknown",
-            message: "the policy is not in force: see the condition Ready".to_owned(),
+            message: short(why.unwrap_or("the policy is not in force: see the condition Ready")),
             remaining: None,
             closed: BTreeMap::new(),
             unknown: BTreeMap::new(),

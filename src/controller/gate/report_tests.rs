@@ -94,3 +94,10 @@ fn an_event_names_three_deployments_at_most() {
     assert_eq!(gates_in_words(&policy, &gates(1)).as_deref(), Some("d0: spent"));
     assert_eq!(gates_in_words(&policy, &gates(5)).as_deref(), Some("d0: spent; d1: spent; d2: spent; and 2 more"));
 }
+
+#[test]
+fn a_policy_for_which_nothing_can_be_asked_says_why_or_where_that_is_said() {
+    let (silent, broken) = (Report::not_asked(4, Some("objective a: nobody there")), Report::not_asked(4, None));
+    assert_eq!(said(&silent), ("Unknown", "BudgetUnknown", "objective a: nobody there"));
+    assert_eq!(said(&broken), ("Unknown", "BudgetUnknown", "the policy is not in force: see the condition Ready"));
+}

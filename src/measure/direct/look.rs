@@ -106,11 +106,12 @@ fn together(reads: &[Read], objectives: usize, unlisted: Option<&Arc<str>>, at: 
         };
         Samples { canary: samples(Side::Canary), stable: samples(Side::Stable), source: Source::Pods }
     };
-    // All pods of a ReplicaSet expose the same: what one page cannot have, none has.
+    // All pods of a ReplicaSet expose the same: what one page cannot have, none has. Stable ones are left out then, as with
+    // Prometheus, or no release could begin to expose what its policy reads.
     let unreadable = |objective: usize| {
         let problem =
             |read: &Read| Some((Arc::clone(&read.pod), read.counts.as_ref().ok()?.get(objective)?.clone().err()?));
-        let (pod, problem) = reads.iter().find_map(problem)?;
+        let (pod, problem) = of(Side::Canary).find_map(problem)?;
         Some(Failure::new(Missing::NoSeries, format!("pod {pod}: {problem}")))
     };
     let silent = reads.iter().filter_map(|read| {

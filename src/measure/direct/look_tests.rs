@@ -84,6 +84,15 @@ fn a_page_that_cannot_have_an_objective_leaves_that_one_without_evidence() {
 }
 
 #[test]
+fn a_release_that_begins_to_expose_what_is_read_is_measured() {
+    let mut old = read(Side::Stable, "old", Ok((0.0, 90.0)));
+    old.counts = Ok(vec![Err("no such bound".into())]);
+    let scrape = together(&[read(Side::Canary, "new", Ok((1.0, 10.0))), old], 1, None, at(1010));
+    let samples = scrape.objectives[0].as_ref().unwrap();
+    assert_eq!((pods(&samples.canary), pods(&samples.stable)), (vec!["new"], vec![]));
+}
+
+#[test]
 fn a_container_that_restarts_loses_one_look_and_invents_nothing() {
     let (window, look_interval) = (Duration::from_secs(30), Duration::from_secs(10));
     let mut ledger =

@@ -99,6 +99,41 @@ fn what_is_too_long_or_too_deep_is_not_looked_into() {
     assert!(indicator(&"x".repeat(100_000)).expect_err("too long").contains("8192"));
 }
 
+#[test]
+fn what_has_too_many_operators_is_not_looked_into() {
+    for (one, number) in [
+        ("-", 8000),
+        ("- ", 4000),
+        ("t-", 4000),
+        ("t^", 4000),
+        ("t==", 2500),
+        ("t != ", 1500),
+        ("t or ", 1600),
+        ("t And\n", 1300),
+    ] {
+        let signs = one.repeat(number);
+        for expression in [
+            format!("sum(rate(({signs}e)[5m:1m])) / t"),
+            format!("1 - {signs}t"),
+            format!("\"a\\\"b\" + '`' + `\\` # \"\r{signs}t"),
+        ] {
+            assert!(indicator(&expression).expect_err(one).contains("operators"), "{one}");
+            assert!(recorded(&expression).is_none(), "{one}");
+        }
+    }
+    assert!(indicator(&format!("vector(0){}", "[5m:1m]".repeat(1000))).expect_err("nested").contains("operators"));
+}
+
+#[test]
+fn what_is_within_quotes_is_no_operator() {
+    let paths = "/api/v1/-+(".repeat(40);
+    let of = |quote: char| format!("hits_total{{path={quote}{paths}{quote}}}");
+    for quote in ['"', '\'', '`'] {
+        let expression = format!("sum(rate({}[5m])) / sum(rate(hits_total[5m]))", of(quote));
+        assert_eq!(indicator(&expression), ratio_of(&of('"'), "hits_total"), "{quote}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_expression_panics(expression in "[a-z0-9(){}\\[\\]=~\",/+*. -]{0,60}|\\PC{0,40}") {
