@@ -113,7 +113,7 @@ impl Installation {
         let kubeconfig = ground.kubeconfig_of(&self.namespace, &account).await?;
         let mut told = String::new();
         for container in pod.containers {
-            let mut command = Command::new(PROGRAM);
+            let mut command = Command::new(&*PROGRAM);
             command.args(container.args.unwrap_or_default()).arg("--kubeconfig").arg(&kubeconfig);
             let output = command.output().await?;
             ensure!(output.status.success(), "the Job fails: {output:?}");
