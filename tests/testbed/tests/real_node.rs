@@ -99,6 +99,7 @@ fn image(tools: &RealTools) -> Result<Vec<u8>> {
         ports: vec![8080],
         labels: Default::default(),
         time: 0,
+        packing: packaging::Packing::Fast,
     };
     Ok(image.archive()?.file)
 }
