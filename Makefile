@@ -32,7 +32,7 @@ operator_image = $(CARGO) run --locked --quiet --package packaging -- image \
 .PHONY: help
 help: ## List the targets
 	@echo "Targets:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 .PHONY: lint
 lint: lint-format lint-shell lint-clippy lint-deny lint-chart ## Check format, shell, clippy, licences, banned crates, sources, chart
