@@ -32,17 +32,10 @@ async fn governed(name: &str, service: Service, policy: Policy) -> Result<World>
     Ok(world)
 }
 
-/// What a hold changes and a release must put back to the byte.
-async fn settings(world: &World) -> Result<Value> {
-    let spec = world.object("deployment", "checkout").await?["spec"].take();
-    let field = |name: &str| spec.get(name).cloned().unwrap_or(Value::Null);
-    Ok(json!([field("strategy"), field("minReadySeconds"), field("progressDeadlineSeconds"), field("paused")]))
-}
-
 #[tokio::test]
 async fn a_good_release_is_held_as_a_canary_and_then_promoted() -> Result<()> {
     let world = governed("canary-good", Service::new("checkout"), policy()).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     let is_held = |canary: &CanaryStatus| canary.held_since.is_some();
     let held = world
@@ -63,7 +56,7 @@ async fn a_good_release_is_held_as_a_canary_and_then_promoted() -> Result<()> {
     assert!(passed.len() == 1 && passed[0].contains(" requests since counting began (0."), "{passed:?}");
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (2, 10));
     assert_eq!(world.history.pauses("checkout"), 1, "for the canary");
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     assert_eq!(world.history.versions("checkout"), ["v1", "v2"]);
     Ok(())
 }
@@ -71,13 +64,13 @@ async fn a_good_release_is_held_as_a_canary_and_then_promoted() -> Result<()> {
 #[tokio::test]
 async fn a_bad_canary_is_rolled_back_and_the_rest_never_sees_it() -> Result<()> {
     let world = governed("canary-bad", Service::new("checkout"), policy()).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(100.0)).await?;
     let rolled_back = world.reaches("checkout", "RolledBack").await?;
     assert_eq!(rolled_back.incident.and_then(|incident| incident.outcome).as_deref(), Some("Recovered"));
     world.pods_are("checkout", "v1: 10/10, v2: 0/0").await?;
     assert_eq!(world.history.most_pods_of("checkout", "v2"), 2, "{}", world.history);
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     assert!(world.history.condemned("checkout", "v2"));
     assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v1"]);
     Ok(())
@@ -106,7 +99,7 @@ async fn half_of_the_traffic_and_more_is_a_canary_too_also_with_pods_that_are_re
     let steps = json!({"traffic": "50%", "hold": "10s", "steps": [{"traffic": "90%", "hold": "10s"}]});
     let policy = Policy::of("checkout").with("/canary", steps).monitoring("6s");
     let world = governed("canary-half", Service::new("checkout").replicas(4), policy).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3).ready_after(Duration::ZERO)).await?;
     world.reaches("checkout", "Succeeded").await?;
     let started = world.events_of("checkout", "CanaryStarted", 2).await?;
@@ -115,7 +108,7 @@ async fn half_of_the_traffic_and_more_is_a_canary_too_also_with_pods_that_are_re
     }
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (4, 4), "{}", world.history);
     world.pods_are("checkout", "v1: 0/0, v2: 4/4").await?;
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     Ok(())
 }
 
@@ -123,12 +116,12 @@ async fn half_of_the_traffic_and_more_is_a_canary_too_also_with_pods_that_are_re
 async fn a_deployment_without_room_for_another_pod_gets_its_canary_in_place() -> Result<()> {
     let service = Service::new("checkout").rolling(0, "30%");
     let world = governed("canary-in-place", service, policy()).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.pods_were("checkout", "v1: 9/9, v2: 1/1").await?;
     world.reaches("checkout", "Succeeded").await?;
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (1, 9), "{}", world.history);
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     Ok(())
 }
 
@@ -136,12 +129,12 @@ async fn a_deployment_without_room_for_another_pod_gets_its_canary_in_place() ->
 async fn a_single_replica_gets_a_canary_beside_it() -> Result<()> {
     let service = Service::new("checkout").replicas(1).with("minReadySeconds", 2).with("progressDeadlineSeconds", 60);
     let world = governed("canary-single", service, policy()).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.pods_were("checkout", "v1: 1/1, v2: 1/1").await?;
     world.reaches("checkout", "Succeeded").await?;
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (1, 1));
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     Ok(())
 }
 

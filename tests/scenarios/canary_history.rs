@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
 
@@ -111,21 +111,16 @@ async fn what_goes_back_to_a_revision_that_succeeded_is_not_held_as_a_canary() -
 /// Shorter than the canary is held, and long enough for pods on a machine that is busy.
 const DEADLINE: u32 = 25;
 
-async fn settings(world: &World) -> Result<Value> {
-    let spec = world.object("deployment", "checkout").await?["spec"].take();
-    Ok(json!([spec["strategy"], spec["minReadySeconds"], spec["progressDeadlineSeconds"]]))
-}
-
 #[tokio::test]
 async fn a_canary_that_is_held_for_longer_than_its_owners_deadline_is_not_late() -> Result<()> {
     let service = Service::new("checkout").with("progressDeadlineSeconds", DEADLINE).with("minReadySeconds", 2);
     let world = governed("canary-deadline", service).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     hold_for(&world, "40s").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.reaches("checkout", "Succeeded").await?;
     world.pods_are("checkout", "v1: 0/0, v2: 4/4").await?;
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     assert_eq!(world.events("checkout", "Halted").await?, [""; 0]);
     assert_eq!(world.history.versions("checkout"), ["v1", "v2"]);
     Ok(())
@@ -161,12 +156,12 @@ async fn however_short_its_owners_deadline_is_a_canary_has_just_that_long_and_th
 {
     let service = Service::new("checkout").with("progressDeadlineSeconds", 2).with("minReadySeconds", 1);
     let world = governed("canary-tiny-deadline", service).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").never_ready()).await?;
     let rolled_back = world.reaches("checkout", "RolledBack").await?;
     assert_eq!(rolled_back.reason.as_deref(), Some("ProgressDeadlineExceeded"));
     world.pods_are("checkout", "v1: 4/4, v2: 0/0").await?;
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     assert!(world.history.most_pods_of("checkout", "v2") <= 1, "{}", world.history);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::future::try_join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::world::{PATIENCE, Policy, Release, Service, World, WorldOptions};
 
@@ -29,18 +29,11 @@ async fn governed(options: WorldOptions, service: Service, policy: Policy) -> Re
     Ok(world)
 }
 
-/// What a hold changes and a release must put back to the byte.
-async fn settings(world: &World) -> Result<Value> {
-    let spec = world.object("deployment", "checkout").await?["spec"].take();
-    let field = |name: &str| spec.get(name).cloned().unwrap_or(Value::Null);
-    Ok(json!([field("strategy"), field("minReadySeconds"), field("progressDeadlineSeconds"), field("paused")]))
-}
-
 #[tokio::test]
 async fn a_good_release_is_completed_after_its_bake_and_its_owners_settings_are_as_they_were() -> Result<()> {
     let service = service("checkout").rolling("25%", "25%").with("minReadySeconds", 1);
     let world = governed(WorldOptions::named("control-good"), service, keeping_two("checkout")).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     let monitored = world.reaches("checkout", "Monitoring").await?;
     assert_eq!(monitored.control.as_ref().map(|control| control.pods), Some(2), "{monitored:?}");
@@ -52,7 +45,7 @@ async fn a_good_release_is_completed_after_its_bake_and_its_owners_settings_are_
     assert_eq!(succeeded.control, None);
     world.pods_are("checkout", "v1: 0/0, v2: 10/10").await?;
     assert_eq!(world.history.fewest_until_released("checkout", "v1"), 2, "{}", world.history);
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     assert_eq!(world.deployment("checkout").await?.hold, None);
     let kept = world.event("checkout", "ControlPodsKept").await?;
     assert!(kept.len() == 1 && kept[0].starts_with("2 of 12 pods stay on revision 1 until "), "{kept:?}");
@@ -110,7 +103,7 @@ async fn a_release_that_turns_bad_alone_in_the_bake_is_rolled_back_to_the_pods_t
     let service = service("checkout").rolling("50%", 0);
     let world =
         governed(WorldOptions::named("control-late"), service, keeping_two("checkout").monitoring(EVER)).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     let late = Release::new("v2").burning(0.3).turning_bad(Duration::from_secs(45), 30.0);
     world.release("checkout", late).await?;
     world.reaches("checkout", "Monitoring").await?;
@@ -120,7 +113,7 @@ async fn a_release_that_turns_bad_alone_in_the_bake_is_rolled_back_to_the_pods_t
     assert_eq!(world.history.fewest_until_released("checkout", "v1"), 2, "{}", world.history);
     let violation = world.event("checkout", "BudgetViolation").await?;
     assert!(violation.len() == 1 && violation[0].contains("; stable pods 0."), "{violation:?}");
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v1"]);
     Ok(())
 }
@@ -152,7 +145,7 @@ async fn a_newer_template_in_the_bake_starts_over_and_a_deleted_policy_leaves_no
     let canary = json!({"traffic": "10%", "hold": "10s"});
     let policy = keeping_two("checkout").monitoring(EVER).with("/canary", canary);
     let world = governed(WorldOptions::named("control-newer"), service("checkout").replicas(6), policy).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.reaches("checkout", "Monitoring").await?;
     world.pods_are("checkout", "v1: 2/2, v2: 5/5").await?;
@@ -166,7 +159,7 @@ async fn a_newer_template_in_the_bake_starts_over_and_a_deleted_policy_leaves_no
 
     world.kubectl(&["delete", "ebp", "checkout"]).await?;
     world.pods_are("checkout", "v1: 0/0, v2: 0/0, v3: 6/6").await?;
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     let deployment = world.deployment("checkout").await?;
     assert_eq!((deployment.paused, deployment.hold), (false, None));
     assert_eq!(world.event("checkout", "Resumed").await?, ["goes on: no policy governs it any more"]);
@@ -223,7 +216,7 @@ async fn new_pods_that_are_never_ready_on_the_way_are_rolled_back_when_their_own
 async fn the_operator_killed_on_the_way_there_and_in_the_bake_goes_on_where_it_was() -> Result<()> {
     let options = WorldOptions::named("control-killed").lease(LEASE);
     let world = governed(options, service("checkout").replicas(6), keeping_two("checkout")).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world
         .at_the_moment("the rollout is held for its control pods", |history| {
@@ -240,7 +233,7 @@ async fn the_operator_killed_on_the_way_there_and_in_the_bake_goes_on_where_it_w
     assert_eq!(succeeded.started, monitored.started);
     world.pods_are("checkout", "v1: 0/0, v2: 6/6").await?;
     assert_eq!(world.history.fewest_until_released("checkout", "v1"), 2, "{}", world.history);
-    assert_eq!(settings(&world).await?, before);
+    assert_eq!(world.settings("checkout").await?, before);
     assert_eq!(world.event("checkout", "Promoted").await?.len(), 1);
     assert_eq!(world.events("checkout", "ControlPodsKept").await?.len(), 1);
     assert_eq!(world.events("checkout", "ControlPodsGone").await?, [""; 0]);

@@ -99,7 +99,7 @@ async fn governed(name: &str, tool: Tool, says: Says) -> Result<World> {
 /// The bad release that Git still says is held without pods, and in two minutes of being applied neither side writes.
 async fn a_bad_release_in_git_starts_no_war(name: &str, tool: Tool, says: Says) -> Result<()> {
     let world = governed(name, tool, says).await?;
-    let settings_in_git = settings(&world).await?;
+    let settings_in_git = world.settings("checkout").await?;
     let git = Git::with(&world, tool, says)?;
     let bad = Release::new("v2").burning(100.0);
     git.sync(&bad).await?;
@@ -131,7 +131,7 @@ async fn a_bad_release_in_git_starts_no_war(name: &str, tool: Tool, says: Says) 
         })
         .await?;
     world.pods_are("checkout", "v1: 0/0, v2: 0/0, v3: 4/4").await?;
-    assert_eq!(settings(&world).await?, settings_in_git);
+    assert_eq!(world.settings("checkout").await?, settings_in_git);
     Ok(())
 }
 
@@ -139,7 +139,7 @@ async fn a_bad_release_in_git_starts_no_war(name: &str, tool: Tool, says: Says) 
 /// says.
 async fn a_canary_is_held_against_git(name: &str, tool: Tool) -> Result<()> {
     let world = governed(name, tool, Says::All).await?;
-    let settings_in_git = settings(&world).await?;
+    let settings_in_git = world.settings("checkout").await?;
     let git = Git::with(&world, tool, Says::All)?;
     let release = Release::new("v2").burning(0.3);
     git.sync(&release).await?;
@@ -154,15 +154,8 @@ async fn a_canary_is_held_against_git(name: &str, tool: Tool) -> Result<()> {
     assert_eq!(world.history.pods_while_held("checkout", "v2", "v1"), (1, 4), "{}", world.history);
     // By Git: v1, v2, and once, noted as a wish for later, what it wants in place of the hold. By us: armed, latched, let go.
     assert_eq!(world.deployment("checkout").await?.generation, 6, "{}", world.history);
-    assert_eq!(settings(&world).await?, settings_in_git);
+    assert_eq!(world.settings("checkout").await?, settings_in_git);
     Ok(())
-}
-
-/// What a hold sets otherwise, with what the API server puts in place of what Git does not say.
-async fn settings(world: &World) -> Result<Value> {
-    let spec = world.object("deployment", "checkout").await?["spec"].take();
-    let fields = ["strategy", "minReadySeconds", "progressDeadlineSeconds"].map(|field| spec[field].clone());
-    Ok(json!([fields, spec["paused"] == true]))
 }
 
 #[tokio::test]

@@ -11,22 +11,16 @@ async fn held(name: &str) -> Result<(World, Value)> {
     let service = Service::new("checkout").replicas(4).rolling("50%", 1).with("minReadySeconds", 1);
     let policy = Policy::of("checkout").with("/canary", json!({"traffic": "10%", "hold": "1h"}));
     world.governed(service, Release::new("v1").burning(0.3), policy).await?;
-    let before = settings(&world).await?;
+    let before = world.settings("checkout").await?;
     world.release("checkout", Release::new("v2").burning(0.3)).await?;
     world.pods_are("checkout", "v1: 4/4, v2: 1/1").await?;
     world.reaches("checkout", "Canary").await?;
     Ok((world, before))
 }
 
-async fn settings(world: &World) -> Result<Value> {
-    let spec = world.object("deployment", "checkout").await?["spec"].take();
-    let field = |name: &str| spec.get(name).cloned().unwrap_or(Value::Null);
-    Ok(json!([field("strategy"), field("minReadySeconds"), field("progressDeadlineSeconds"), field("paused")]))
-}
-
 async fn is_let_go(world: &World, before: &Value) -> Result<()> {
     world.pods_are("checkout", "v1: 0/0, v2: 4/4").await?;
-    assert_eq!(settings(world).await?, *before);
+    assert_eq!(world.settings("checkout").await?, *before);
     let deployment = world.deployment("checkout").await?;
     assert_eq!((deployment.paused, deployment.hold), (false, None));
     Ok(())

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use serde_json::Value;
 
 use super::history::pods;
 use super::{DeploymentView, ReplicaSetView, World};
@@ -33,6 +34,13 @@ impl World {
     pub(crate) async fn deployment(&self, service: &str) -> Result<DeploymentView> {
         let deployments: Api<Deployment> = Api::namespaced(self.client(), &self.namespace);
         Ok(DeploymentView::from(&deployments.get(service).await?))
+    }
+
+    /// What a hold changes of the Deployment, and a release must put back to the byte.
+    pub(crate) async fn settings(&self, service: &str) -> Result<Value> {
+        let spec = self.object("deployment", service).await?["spec"].take();
+        let fields = ["strategy", "minReadySeconds", "progressDeadlineSeconds", "paused"];
+        Ok(fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or(Value::Null)).collect())
     }
 
     /// The Deployment's ReplicaSets, oldest revision first.
