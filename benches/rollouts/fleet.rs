@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use testbed::traffic::TrafficSimulator;
 
 use crate::ground::Ground;
 
@@ -33,6 +34,7 @@ impl Fleet {
     /// a complete rollout is monitored for so long that none ends while it is measured.
     pub(crate) async fn create(
         ground: &Ground,
+        traffic: &TrafficSimulator,
         namespace: &str,
         count: usize,
         rate: impl Fn(usize) -> f64,
@@ -47,7 +49,7 @@ impl Fleet {
         let created = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         Api::<Namespace>::all(client).create(&PostParams::default(), &created).await?;
         for (number, name) in fleet.names.iter().enumerate() {
-            ground.traffic.handle().set_rate(namespace, name, rate(number));
+            traffic.handle().set_rate(namespace, name, rate(number));
             fleet.deployments().create(&PostParams::default(), &deployment(name)?).await?;
         }
         let complete = async || {
@@ -110,11 +112,11 @@ impl Fleet {
     }
 
     /// Deletes everything, so that what is measured next has the machine for itself.
-    pub(crate) async fn delete(self, ground: &Ground) -> Result<()> {
+    pub(crate) async fn delete(self, ground: &Ground, traffic: &TrafficSimulator) -> Result<()> {
         let namespace = format!("--namespace={}", self.namespace);
         ground.cluster.kubectl(&["delete", "deployments,ebp", "--all", "--wait=false", &namespace]).await?;
         for name in &self.names {
-            ground.traffic.handle().remove(&self.namespace, name);
+            traffic.handle().remove(&self.namespace, name);
         }
         let timeout = Duration::from_secs(300);
         let gone = async || {

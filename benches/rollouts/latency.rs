@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use testbed::traffic::TrafficSimulator;
 
 use crate::fleet::{BUDGET, Fleet};
 use crate::ground::Ground;
@@ -38,9 +39,9 @@ pub(crate) struct Latencies {
 }
 
 /// Rolls out bad versions until each interval has had so many rounds.
-pub(crate) async fn measure(ground: &Ground, rounds: usize) -> Result<Vec<Latencies>> {
+pub(crate) async fn measure(ground: &Ground, traffic: &TrafficSimulator, rounds: usize) -> Result<Vec<Latencies>> {
     let detection = |looks: u32| json!({"window": "30s", "looks": looks});
-    let fleet = Fleet::create(ground, "bad", AT_ONCE, |_| RATE, &detection(3)).await?;
+    let fleet = Fleet::create(ground, traffic, "bad", AT_ONCE, |_| RATE, &detection(3)).await?;
     let mut measured = Vec::new();
     for looks in [3, 6] {
         fleet.detect(&detection(looks)).await?;
@@ -55,7 +56,7 @@ pub(crate) async fn measure(ground: &Ground, rounds: usize) -> Result<Vec<Latenc
             measured.push(latencies);
         }
     }
-    fleet.delete(ground).await?;
+    fleet.delete(ground, traffic).await?;
     Ok(measured)
 }
 

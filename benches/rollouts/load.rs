@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
+use testbed::traffic::TrafficSimulator;
 
+use crate::cost::{Cost, peak_memory};
 use crate::fleet::Fleet;
 use crate::ground::Ground;
-use crate::observed::{Acted, Cost, decisions, deployments, peak_memory};
+use crate::observed::{Acted, decisions, deployments};
 
 /// Rollouts at a time.
 pub(crate) const ROLLOUTS: usize = 200;
@@ -54,9 +56,9 @@ impl Stopped {
 }
 
 /// Releases healthy versions that burn half the budget, at 10 and 100 requests a second, and watches them so many minutes.
-pub(crate) async fn measure(ground: &Ground, minutes: f64) -> Result<Load> {
+pub(crate) async fn measure(ground: &Ground, traffic: &TrafficSimulator, minutes: f64) -> Result<Load> {
     let rate = |number: usize| if number.is_multiple_of(2) { 10.0 } else { 100.0 };
-    let fleet = Fleet::create(ground, "healthy", ROLLOUTS, rate, &json!({})).await?;
+    let fleet = Fleet::create(ground, traffic, "healthy", ROLLOUTS, rate, &json!({})).await?;
     eprintln!("  all at rest for {} s", MEASURED.as_secs());
     let idle = Cost::over(ground, MEASURED).await?;
 

@@ -5,6 +5,7 @@
 //! are released to 50 Deployments at each interval between looks, both one after the other and almost at once. With the
 //! defaults it takes some 25 minutes.
 
+mod cost;
 mod fleet;
 mod ground;
 mod latency;
@@ -14,12 +15,20 @@ mod observed;
 #[path = "../../tests/demo/operator.rs"]
 mod operator;
 
-use anyhow::{Context, Result};
+use std::time::Duration;
 
-use ground::{Ground, SCRAPE_INTERVAL};
+use anyhow::{Context, Result};
+use testbed::cluster::ClusterOptions;
+use testbed::prometheus::PrometheusOptions;
+use testbed::traffic::{TrafficOptions, TrafficPlan, TrafficSimulator};
+
+use cost::Cost;
+use ground::Ground;
 use latency::{Latencies, quantile};
 use load::{DURING_OUTAGE, Load, OUTAGE, ROLLOUTS, Stopped};
-use observed::Cost;
+
+/// Time between two scrapes: what most fast installations have, and what detection is quoted for.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -27,11 +36,20 @@ async fn main() -> Result<()> {
     let rounds: usize = from_environment("BENCH_ROUNDS", 2)?;
     let folder = tempfile::Builder::new().prefix("rollouts-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     eprintln!("A control plane starts");
-    let ground = Ground::start(folder.path()).await?;
+    let options = ClusterOptions {
+        // With minReadySeconds of 5 a pod every 8 to 10 seconds: a rollout of four pods takes some 40.
+        pod_ready_delay: Duration::from_secs(3)..=Duration::from_secs(5),
+        ..ClusterOptions::default()
+    };
+    let cluster = ground::control_plane(folder.path(), options).await?;
+    let options = TrafficOptions { histograms: false, ..TrafficOptions::default() };
+    let traffic = TrafficSimulator::start(cluster.client(), TrafficPlan::new(), options).await?;
+    let scraping = PrometheusOptions::scraping(traffic.target()).every(SCRAPE_INTERVAL);
+    let ground = Ground::start(folder.path(), cluster, &scraping).await?;
     eprintln!("Bad releases");
-    let latencies = latency::measure(&ground, rounds).await?;
+    let latencies = latency::measure(&ground, &traffic, rounds).await?;
     eprintln!("Healthy releases");
-    let load = load::measure(&ground, minutes).await?;
+    let load = load::measure(&ground, &traffic, minutes).await?;
 
     println!("\nMeasured on {}.", machine::machine());
     println!("99.9 % objective, Prometheus scrapes every {} s, Deployments of 4 pods.\n", SCRAPE_INTERVAL.as_secs());

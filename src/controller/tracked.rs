@@ -53,28 +53,67 @@ pub(super) struct Tracked {
     pub(super) failures: u32,
 }
 
-/// All Deployments. An entry is taken out while it is worked on: there is one reconcile of a Deployment at a time.
+impl Tracked {
+    /// Whether there is something to keep: of what no policy selects, and that is most of a large cluster, there is not.
+    fn is_worth_keeping(&self) -> bool {
+        self.policy.is_some() || self.written > 0 || self.failures > 0
+    }
+}
+
+/// The Deployments that policies govern. An entry is taken out while it is worked on: there is one reconcile of a Deployment at a time.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<HashMap<DeploymentKey, Tracked>>);
+pub(super) struct Memory(Mutex<HashMap<DeploymentKey, Box<Tracked>>>);
 
 impl Memory {
     /// What is kept of the Deployment, or nothing yet.
     pub(super) fn take(&self, key: &DeploymentKey) -> Tracked {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key).unwrap_or_default()
+        self.forget(key).unwrap_or_default()
     }
 
     /// Reads something of it, if it is not being worked on.
     pub(super) fn look<T>(&self, key: &DeploymentKey, read: impl FnOnce(&Tracked) -> T) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(read)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|tracked| read(tracked))
     }
 
     /// Keeps nothing of it any more.
     pub(super) fn forget(&self, key: &DeploymentKey) -> Option<Tracked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key).map(|tracked| *tracked)
     }
 
-    /// Keeps it.
+    /// Keeps it, if there is something to keep.
     pub(super) fn put(&self, key: DeploymentKey, tracked: Tracked) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, tracked);
+        if tracked.is_worth_keeping() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Box::new(tracked));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> DeploymentKey {
+        DeploymentKey { namespace: "rübe".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_deployment_that_no_policy_governs() {
+        let memory = Memory::default();
+        let of = |uid: &str| Tracked { uid: uid.to_owned(), ..Tracked::default() };
+        let slos = Arc::new([]);
+        let governed = Governed {
+            key: PolicyKey { namespace: "rübe".to_owned(), name: "q".to_owned() },
+            uid: "p-7".to_owned(),
+            generation: 2,
+            slos,
+        };
+        memory.put(key("kale"), of("k-1"));
+        memory.put(key("leek"), Tracked { policy: Some(governed), ..of("l-1") });
+        // A view that is older than our own last write must not be decided on, whoever governs it now.
+        memory.put(key("chard"), Tracked { written: 4, ..of("c-1") });
+        memory.put(key("swede"), Tracked { failures: 1, ..of("s-1") });
+        let kept =
+            ["kale", "leek", "chard", "swede"].map(|name| memory.look(&key(name), |tracked| tracked.uid.clone()));
+        assert_eq!(kept, [None, Some("l-1".to_owned()), Some("c-1".to_owned()), Some("s-1".to_owned())]);
     }
 }
