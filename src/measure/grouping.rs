@@ -13,10 +13,11 @@ use super::promql::{Selector, alternative_bytes};
 use super::query::{Answer, Query};
 use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side};
 use super::subject::{Indicator, Subject};
+use crate::config::PodLabels;
 
 /// What a selector has in a query beside its own text and the names it is narrowed to, at most: labels, operators, the
 /// characters that end a pod's name, and its share of the functions around it.
-const SYNTAX_BYTES: usize = 512;
+const SYNTAX_BYTES: usize = 768;
 
 /// What is the same for all rollouts that one query can ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,24 +68,32 @@ impl Question {
     fn query(&self, targets: &[(&str, &PodGroup)]) -> Option<String> {
         let narrowed = |selector: &Selector| selector.narrowed(targets.iter().copied());
         Some(match self {
-            Self::Count(selector) => format!("sum by ({}) ({})", selector.labels().both(), narrowed(selector)?),
+            Self::Count(selector) => {
+                let series = narrowed(selector)?;
+                once(selector.labels(), |copy| format!("sum by ({copy}) ({series})"))
+            }
             Self::Taken(selector) => {
                 format!("max by ({}) (timestamp({}))", selector.labels().both(), narrowed(selector)?)
             }
             Self::Slow(histogram) => {
-                let by = histogram.selector().labels().both();
+                let labels = histogram.selector().labels();
+                let by = labels.both();
                 let (count, bucket) = (narrowed(&histogram.count())?, narrowed(&histogram.bucket())?);
                 // Servers that are written to remotely may have the one series' sample and not yet the other's, and the
                 // difference would be of two moments: such a pod is left out until they agree. The maximum takes two
                 // spellings of one bound, as an update of the exporter brings them, for one.
+                let slow = |copy: &str| format!("sum by ({copy}) ({count} - max without (le) ({bucket}))");
                 format!(
-                    "sum by ({by}) ({count} - max without (le) ({bucket})) unless on ({by}) \
-                     (timestamp({count}) != max without (le) (timestamp({bucket})))"
+                    "{} unless on ({by}) (timestamp({count}) != max without (le) (timestamp({bucket})))",
+                    once(labels, slow)
                 )
             }
             Self::Observed(selector) => {
-                format!("histogram_count(sum by ({}) ({}))", selector.labels().both(), narrowed(selector)?)
+                let series = narrowed(selector)?;
+                // The maximum leaves histograms alone, so it is taken of their counts.
+                once(selector.labels(), |copy| format!("histogram_count(sum by ({copy}) ({series}))"))
             }
+            // A share is the same however often its requests are counted.
             Self::Fast(histogram) => format!(
                 "histogram_fraction(-Inf, {}, sum by ({}) ({}))",
                 histogram.threshold(),
@@ -93,6 +102,14 @@ impl Question {
             ),
         })
     }
+}
+
+/// What pods count, each request once although several jobs, or several copies of a Prometheus, read the same pod. Of one
+/// address the highest count is taken, which is that of the last scrape; those of several addresses are several containers',
+/// and added up. `of_copy` counts by the labels that it is given.
+fn once(labels: &PodLabels, of_copy: impl FnOnce(&str) -> String) -> String {
+    let (pod, address, copy) = (labels.both(), labels.address(), labels.copy());
+    format!("sum by ({pod}) (max by ({address}) ({}))", of_copy(&copy))
 }
 
 /// One query.

@@ -33,6 +33,14 @@ fn subject(namespace: &str, deployment: &str) -> Subject {
     }
 }
 
+/// A sum of series, each request once.
+fn once_of(series: &str) -> String {
+    format!(
+        "sum by (namespace, pod) (max by (namespace, pod, instance) \
+         (sum by (namespace, pod, instance, job, prometheus, prometheus_replica) ({series})))"
+    )
+}
+
 fn series(namespace: &str, pod: &str, value: f64) -> Series {
     let points = vec![Point { at: 5000, value }];
     Series { namespace: namespace.to_owned(), pod: pod.to_owned(), points, ..Series::default() }
@@ -82,7 +90,8 @@ fn rollouts_of_one_family_share_three_queries_however_many_they_are() {
     }
     let batches = plan(&family(300), AMPLE);
     let first = batches[0].query.as_deref().unwrap();
-    assert!(first.starts_with("sum by (namespace, pod) (requests_total{namespace=~\"team-0|team-1|"), "{first}");
+    let once = once_of("requests_total{namespace=~\"team-0|team-1|");
+    assert!(first.starts_with(once.trim_end_matches(')')), "{first}");
     assert!(first.contains("web0-new-|web0-old-|"), "{first}");
     let last = batches[2].query.as_deref().unwrap();
     assert!(last.starts_with("max by (namespace, pod) (timestamp(requests_total{"), "{last}");
@@ -284,11 +293,11 @@ fn a_classic_histogram_is_asked_for_what_is_above_and_below_its_threshold() {
     assert_eq!(
         queries,
         [
-            format!("sum by (namespace, pod) ({bucket})"),
+            once_of(&bucket),
             format!("max by (namespace, pod) (timestamp({bucket}))"),
             format!(
-                "sum by (namespace, pod) ({count} - max without (le) ({bucket})) unless on (namespace, pod) \
-                 (timestamp({count}) != max without (le) (timestamp({bucket})))"
+                "{} unless on (namespace, pod) (timestamp({count}) != max without (le) (timestamp({bucket})))",
+                once_of(&format!("{count} - max without (le) ({bucket})"))
             ),
         ]
     );
@@ -322,7 +331,10 @@ fn the_share_of_a_native_histogram_above_its_threshold_is_errors() {
         queries,
         [
             format!("max by (namespace, pod) (timestamp(latency_seconds{{{pods}}}))"),
-            format!("histogram_count(sum by (namespace, pod) (latency_seconds{{{pods}}}))"),
+            format!(
+                "sum by (namespace, pod) (max by (namespace, pod, instance) (histogram_count(\
+                 sum by (namespace, pod, instance, job, prometheus, prometheus_replica) (latency_seconds{{{pods}}}))))"
+            ),
             format!("histogram_fraction(-Inf, 0.25, sum by (namespace, pod) (latency_seconds{{{pods}}}))"),
         ]
     );

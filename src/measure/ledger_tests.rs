@@ -85,6 +85,18 @@ fn a_sample_that_is_not_newer_yields_nothing() {
     assert_eq!(ledger.looks_with_samples(0, Side::Canary), 1);
 }
 
+/// Of what two jobs read of a pod the later reading counts. When the one that read last reads no more, the other's earlier
+/// reading is all there is until it reads again.
+#[test]
+fn a_reading_that_ends_takes_back_nothing_and_has_nothing_counted_twice() {
+    let mut ledger = ledger();
+    let mut enter =
+        |at, errors, total, taken| enter(&mut ledger, &canary(at, vec![pod("new", errors, total, taken)])).unwrap();
+    assert_eq!(enter(1010, 3.0, 1000.0, 1008).canary, served(3.0, 1000.0));
+    assert_eq!(enter(1020, 2.0, 990.0, 1005), Look::default());
+    assert_eq!(enter(1030, 5.0, 1030.0, 1025).canary, served(2.0, 30.0));
+}
+
 #[test]
 fn a_counter_that_went_down_rebases_and_yields_nothing() {
     for (errors, total) in [(0.0, 20.0), (0.0, 200.0), (9.0, 90.0)] {
