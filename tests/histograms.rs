@@ -197,6 +197,7 @@ impl Bench {
             canary: PodGroup::of_replica_set("cart-7d9f8b6c5d"),
             stable: Some(PodGroup::of_replica_set("cart-5f6b7c8d9f")),
             pods: 2,
+            asks_scraped: false,
             revisions: None,
             since: Timestamp::now(),
         };

@@ -138,6 +138,7 @@ fn subject(policy: &Policy, reads: &[Reads], since: Timestamp) -> Subject {
         canary: PodGroup::of_replica_set(CANARY),
         stable: Some(PodGroup::of_replica_set(STABLE)),
         pods: 2,
+        asks_scraped: false,
         revisions: Some(Arc::new(Revisions { canary: names(CANARY, 5, "v2"), stable: Some(names(STABLE, 4, "v1")) })),
         since,
     }

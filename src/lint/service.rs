@@ -267,6 +267,7 @@ async fn served(
                 canary: PodGroup::Names(BTreeSet::new()),
                 stable: Some(PodGroup::of_replica_set(&target.replica_set)),
                 pods: u32::try_from(target.pods).unwrap_or(u32::MAX),
+                asks_scraped: false,
                 revisions: None,
                 since: now,
             };

@@ -1,6 +1,6 @@
 //! One query for many rollouts, and its answer back to each of them. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -32,6 +32,8 @@ pub(super) enum Question {
     Observed(Selector),
     /// Which share of them is up to its threshold.
     Fast(Histogram),
+    /// Whether the pods are scraped.
+    Scraped(Selector),
 }
 
 impl Question {
@@ -54,10 +56,22 @@ impl Question {
         }
     }
 
+    /// Which pods are scraped, where an indicator is of pods that are.
+    fn scraped(subject: &Subject) -> Option<Self> {
+        let labels = subject.objectives.iter().find_map(|indicator| match indicator {
+            Indicator::Ratio { total, .. } => Some(total.labels()),
+            Indicator::Classic(histogram) | Indicator::Native(histogram) => Some(histogram.selector().labels()),
+            Indicator::Query(_) => None,
+        });
+        labels.map(|labels| Self::Scraped(Selector::of_targets(labels)))
+    }
+
     /// How long its query is at most before any pod is named, and how often each name stands in it.
     fn size(&self) -> (usize, usize) {
         let (selector, times) = match self {
-            Self::Count(selector) | Self::Taken(selector) | Self::Observed(selector) => (selector, 1),
+            Self::Count(selector) | Self::Taken(selector) | Self::Observed(selector) | Self::Scraped(selector) => {
+                (selector, 1)
+            }
             Self::Slow(histogram) => (histogram.selector(), 4),
             Self::Fast(histogram) => (histogram.selector(), 1),
         };
@@ -75,6 +89,8 @@ impl Question {
             Self::Taken(selector) => {
                 format!("max by ({}) (timestamp({}))", selector.labels().both(), narrowed(selector)?)
             }
+            // Of several targets of a pod one is enough: which of them has the counters is not known.
+            Self::Scraped(selector) => format!("max by ({}) ({})", selector.labels().both(), narrowed(selector)?),
             Self::Slow(histogram) => {
                 let labels = histogram.selector().labels();
                 let by = labels.both();
@@ -127,7 +143,8 @@ pub(super) struct Batch {
 pub(super) fn plan(subjects: &[Arc<Subject>], limits: Limits) -> Vec<Batch> {
     let mut asked_by = BTreeMap::<Question, Vec<usize>>::new();
     for (i, subject) in subjects.iter().enumerate() {
-        for question in subject.objectives.iter().flat_map(Question::of) {
+        let scraped = subject.asks_scraped.then(|| Question::scraped(subject)).flatten();
+        for question in subject.objectives.iter().flat_map(Question::of).chain(scraped) {
             let askers = asked_by.entry(question).or_default();
             if askers.last() != Some(&i) {
                 askers.push(i);
@@ -240,9 +257,19 @@ impl Answers {
                 origin: *origin,
                 objectives: objectives.collect(),
                 silent: Vec::new(),
+                scraped: self.scraped(subject, *at),
             })
         });
         scrapes.collect()
+    }
+
+    /// The canary pods that are scraped.
+    fn scraped(&self, subject: &Subject, at: i64) -> Option<BTreeSet<Arc<str>>> {
+        let pods = self.pods.get(&Question::scraped(subject)?)?.as_ref().ok()?;
+        let said = |points: &[Point]| points.iter().find(|point| point.at == at).map(|point| point.value);
+        let said = pods.iter().filter_map(|(pod, points)| Some((pod, said(points)?))).collect::<Vec<_>>();
+        let is_up = |(pod, value): &&(&Arc<str>, f64)| *value == 1.0 && subject.canary.contains(pod);
+        (!said.is_empty()).then(|| said.iter().filter(is_up).map(|(pod, _)| Arc::clone(pod)).collect())
     }
 
     /// The samples of an objective by time.

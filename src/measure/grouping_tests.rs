@@ -28,6 +28,7 @@ fn subject(namespace: &str, deployment: &str) -> Subject {
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
         pods: 20,
+        asks_scraped: false,
         revisions: None,
         since: Timestamp::from_second(1000).unwrap(),
     }
@@ -255,6 +256,44 @@ fn points_of_several_times_become_a_scrape_each() {
     assert_eq!(read.collect::<Vec<_>>(), [Some((None, 1.0)), Some((Some(1.0), 2.0)), None, Some((None, 4.0))]);
 }
 
+/// The canary pods that are scraped, where Prometheus has this value of `up` for each of these pods.
+fn scraped(answer: Result<Vec<(&str, f64)>, Failure>) -> Option<Vec<String>> {
+    let subject = Arc::new(Subject { asks_scraped: true, ..subject("shop", "web") });
+    let mut answers = Answers::default();
+    for batch in plan(std::slice::from_ref(&subject), AMPLE) {
+        if !matches!(batch.question, Question::Scraped(_)) {
+            answers.answered(&batch.question, Pods::new());
+            continue;
+        }
+        let query = batch.query.unwrap();
+        assert!(
+            query.starts_with("max by (namespace, pod) (up{namespace=\"shop\",pod=~\"(web-new-|web-old-)"),
+            "{query}"
+        );
+        match &answer {
+            Ok(up) => {
+                let up = up.iter().map(|(pod, value)| series("shop", pod, *value)).collect();
+                let mut given = distribute(up, std::slice::from_ref(&subject), &batch.subjects);
+                answers.answered(&batch.question, given.remove(&0).unwrap_or_default());
+            }
+            Err(failure) => answers.failed(&batch.question, failure.clone()),
+        }
+    }
+    let scrape = answers.scrapes(&subject, &AT).remove(0);
+    assert!(scrape.objectives[0].is_ok(), "what is counted does not depend on it");
+    Some(scrape.scraped?.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn canary_pods_that_prometheus_says_it_scrapes_are_known_where_it_says_such_things() {
+    let up = vec![("web-new-bcdfg", 1.0), ("web-new-ccccc", 0.0), ("web-old-bcdfg", 1.0)];
+    assert_eq!(scraped(Ok(up)), Some(vec!["web-new-bcdfg".to_owned()]));
+    assert_eq!(scraped(Ok(vec![("web-old-bcdfg", 1.0)])), Some(vec![]), "those of the canary would be known, too");
+    assert_eq!(scraped(Ok(vec![])), None, "their counters come another way");
+    assert_eq!(scraped(Err(Failure::new(Missing::TimedOut, "late"))), None);
+    assert_eq!(plan(&[Arc::new(subject("shop", "web"))], AMPLE).len(), 3, "where nothing is amiss, it is not asked");
+}
+
 fn latency(kind: HistogramType) -> Indicator {
     let latency =
         Latency { histogram: "latency_seconds".to_owned(), threshold: Duration::from_millis(250), kind, unit: None };
@@ -274,6 +313,7 @@ fn sampled(kind: HistogramType, first: Option<f64>, second: f64) -> Vec<PodSampl
             Question::Slow(_) | Question::Fast(_) => first,
             Question::Count(_) | Question::Observed(_) => Some(second),
             Question::Taken(_) => Some(4.5),
+            Question::Scraped(_) => None,
         };
         let series = value.map(|value| series("shop", "web-new-bcdfg", value)).into_iter().collect();
         let mut given = distribute(series, std::slice::from_ref(&subject), &batch.subjects);
