@@ -111,6 +111,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_is_not_scraped_serves_on_and_has_no_series() {
+        let mut fleet = fleet(0.0);
+        let up = r#"up{namespace="shop",pod="cart-1"}"#;
+        assert_eq!(value(&render(&fleet, true), up), 1.0);
+        fleet.set_scraped("shop", "cart-1", false);
+        assert!(!render(&fleet, true).contains("cart-1"));
+        assert!(render_pod(&fleet, "shop", "cart-1", true).contains("http_requests_total{"), "its own page is there");
+        fleet.set_scraped("shop", "cart-1", true);
+        assert_eq!(value(&render(&fleet, true), up), 1.0);
+    }
+
+    #[test]
     fn the_series_of_errors_appears_with_the_first_error() {
         let mut fleet = fleet(1.0);
         fleet.advance(Duration::from_secs(10));
