@@ -8,9 +8,11 @@
 //! | [`offline`] | all that can be said without asking anybody |
 //! | [`slos`] | what other tools say of the objectives that it names |
 //! | [`service`] | what Prometheus has of the policy's services |
+//! | [`copies`] | whether it reads them several times over |
 //! | [`forecast`] | how long a release that burns the budget would go unseen |
 //! | [`report`] | all of it, for people and programs |
 
+mod copies;
 mod definition;
 mod document;
 mod forecast;

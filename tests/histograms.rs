@@ -120,7 +120,9 @@ impl Bench {
         let router = axum::Router::new().route("/metrics", axum::routing::get(metrics));
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, router).await.expect("a listener that is open is served") });
-        let options = PrometheusOptions::scraping(target).every(Duration::from_millis(250));
+        // Two jobs read the same, each at a time of its own.
+        let options =
+            PrometheusOptions::scraping(&*target).every(Duration::from_millis(250)).with_job("again", &*target);
         let prometheus = PrometheusServer::start(&tools()?.prometheus, &options).await?;
         let bench = Self { page, prometheus, kind, _server: server };
         bench.serve(0);
@@ -169,7 +171,11 @@ impl Bench {
     }
 
     fn indicator(&self, milliseconds: u64) -> anyhow::Result<Indicator> {
-        let labels = PodLabels { namespace: "kubernetes_namespace".into(), pod: "kubernetes_pod_name".into() };
+        let labels = PodLabels {
+            namespace: "kubernetes_namespace".into(),
+            pod: "kubernetes_pod_name".into(),
+            ..PodLabels::default()
+        };
         let threshold = Duration::from_millis(milliseconds);
         let latency = Latency { histogram: "latency_seconds".to_owned(), threshold, kind: self.kind, unit: None };
         let histogram = Histogram::parse(&latency, "shop", &labels)?;
@@ -191,6 +197,7 @@ impl Bench {
             canary: PodGroup::of_replica_set("cart-7d9f8b6c5d"),
             stable: Some(PodGroup::of_replica_set("cart-5f6b7c8d9f")),
             pods: 2,
+            asks_scraped: false,
             revisions: None,
             since: Timestamp::now(),
         };

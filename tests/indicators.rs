@@ -78,12 +78,15 @@ struct Bench {
 }
 
 impl Bench {
-    async fn serving(text: String) -> Result<Self> {
+    /// `again` are further jobs that read the same exporter, at the same address.
+    async fn serving(text: String, again: &[&str]) -> Result<Self> {
         // The HTTP client of the testbed wants one, which whoever starts a control plane has installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let text = Arc::new(Mutex::new(text));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let options = PrometheusOptions::scraping(listener.local_addr()?.to_string()).every(Duration::from_millis(500));
+        let address = listener.local_addr()?.to_string();
+        let once = PrometheusOptions::scraping(&*address).every(Duration::from_millis(500));
+        let options = again.iter().fold(once, |options, job| options.with_job(*job, &*address));
         let served = Arc::clone(&text);
         let metrics = async move || served.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let router = axum::Router::new().route("/metrics", axum::routing::get(metrics));
@@ -135,6 +138,7 @@ fn subject(policy: &Policy, reads: &[Reads], since: Timestamp) -> Subject {
         canary: PodGroup::of_replica_set(CANARY),
         stable: Some(PodGroup::of_replica_set(STABLE)),
         pods: 2,
+        asks_scraped: false,
         revisions: Some(Arc::new(Revisions { canary: names(CANARY, 5, "v2"), stable: Some(names(STABLE, 4, "v1")) })),
         since,
     }
@@ -143,7 +147,7 @@ fn subject(policy: &Policy, reads: &[Reads], since: Timestamp) -> Subject {
 /// What is measured of an example's objectives while the second half of all counts comes in, of new pods and of stable ones;
 /// and what was spent of the budget.
 async fn measured(name: &str) -> Result<Vec<((Served, Served), Spent)>> {
-    measured_of(&policy(name)?, [exposition(name, 0.5)?, exposition(name, 1.0)?], rules(name)).await
+    measured_of(&policy(name)?, [exposition(name, 0.5)?, exposition(name, 1.0)?], rules(name), &[]).await
 }
 
 /// The rules that another tool generated for an example, where one did.
@@ -167,8 +171,9 @@ async fn measured_of(
     policy: &Policy,
     [first, then]: [String; 2],
     rules: Option<String>,
+    again: &[&str],
 ) -> Result<Vec<((Served, Served), Spent)>> {
-    let bench = Bench::serving(first).await?;
+    let bench = Bench::serving(first, again).await?;
     let client = bench.client()?;
     if let Some(rules) = rules {
         bench.prometheus.load_rules("slos", &rules).await?;
@@ -321,12 +326,41 @@ async fn what_an_exporter_counts_between_scrapes_is_summed_a_look_at_a_time() ->
         };
         format!("{}{}fixture_share {share}\n", of(CANARY, 2.0, 16.0), of(STABLE, 0.0, 64.0))
     };
-    let measured = measured_of(&policy, [text(0.5), text(1.0)], None).await?;
+    let measured = measured_of(&policy, [text(0.5), text(1.0)], None, &[]).await?;
     let [((new, old), Spent::Counts { errors, total, .. })] = measured.as_slice() else { panic!("{measured:?}") };
     // How many scrapes there were is up to the machine; each counts once, and for both alike.
     assert!(new.1 > 0.0 && new.1 % 16.0 == 0.0 && old.1 % 64.0 == 0.0, "{measured:?}");
     assert_eq!((new.0 / new.1, old.0), (0.125, 0.0), "{measured:?}");
     assert_eq!(errors / total, 2.0 / 80.0, "{measured:?}");
+    Ok(())
+}
+
+/// First each pod is read at two addresses, as where two of its containers serve, by a pair of Prometheus whose series the one
+/// that is asked has all of; and then by three jobs.
+#[tokio::test]
+async fn what_several_jobs_and_a_pair_of_prometheus_read_of_a_pod_counts_once() -> Result<()> {
+    let text = |share: f64| -> Result<String> {
+        let lines = exposition("grpc", share)?;
+        let line = |line: &str| match line.split_once('{') {
+            Some((metric, rest)) if !line.starts_with('#') => {
+                let (labels, count) = rest.rsplit_once(' ').context("a count")?;
+                let half = count.parse::<f64>()? / 2.0;
+                let copy = |(address, replica)| {
+                    let more = format!("instance=\"10.0.0.3:{address}\",prometheus_replica=\"{replica}\"");
+                    format!("{metric}{{{more},{labels} {half}\n")
+                };
+                Ok([(8080, "a"), (8080, "b"), (9090, "a"), (9090, "b")].map(copy).concat())
+            }
+            _ => Ok(format!("{line}\n")),
+        };
+        lines.lines().map(line).collect()
+    };
+    let measured = measured_of(&policy("grpc")?, [text(0.5)?, text(1.0)?], None, &[]).await?;
+    assert_eq!(measured[0].0, (NEW, OLD), "a pair of Prometheus");
+    let again = ["monitor", "annotations"];
+    let once = [exposition("grpc", 0.5)?, exposition("grpc", 1.0)?];
+    let measured = measured_of(&policy("grpc")?, once, None, &again).await?;
+    assert_eq!(measured[0].0, (NEW, OLD), "three jobs");
     Ok(())
 }
 

@@ -85,7 +85,13 @@ fn counters(elapsed: f64) -> String {
         writeln!(text, r#"http_seconds_count{{ns="shop",k8s_pod="{pod}"}} {total}"#)
             .expect("writing to a String cannot fail");
     }
-    text + "without_pod_total{namespace=\"shop\"} 5\n"
+    let twice = ["10.0.0.3:80", "kasse"].map(|at| {
+        format!(
+            "twice_total{{namespace=\"shop\",pod=\"kasse-7d9f8b6c5d-x2b4z\",instance=\"{at}\"}} {}\n",
+            elapsed.floor()
+        )
+    });
+    text + "without_pod_total{namespace=\"shop\"} 5\n" + &twice.concat()
 }
 
 #[derive(Debug)]
@@ -131,6 +137,7 @@ async fn with_prometheus_it_says_what_there_is_and_how_soon_a_bad_release_is_see
     tells_people(&bench).await?;
     tells_programs(&bench).await?;
     finds_selectors_that_match_nothing(&bench).await?;
+    warns_of_pods_that_may_be_read_twice(&bench).await?;
     looks_at_histograms_by_the_labels_of_the_endpoint(&bench).await?;
     says_what_was_found_offline_when_prometheus_does_not_answer(&bench).await
 }
@@ -192,6 +199,16 @@ async fn finds_selectors_that_match_nothing(bench: &Bench) -> anyhow::Result<()>
         "{ended:?}"
     );
     assert!(ended.output.contains("warning: spec.objectives[0].indicator.ratio.errors: "), "{ended:?}");
+    Ok(())
+}
+
+async fn warns_of_pods_that_may_be_read_twice(bench: &Bench) -> anyhow::Result<()> {
+    let ended = bench.lint(&[], &policy("twice_total")).await?;
+    let says = "warning: spec.objectives[0].indicator.ratio.total: the series of pod kasse-7d9f8b6c5d-x2b4z are read at 2 addresses: \
+                10.0.0.3:80 (job traffic), kasse (job traffic). ";
+    assert!(ended.code == Some(0) && ended.output.contains(says), "{ended:?}");
+    let ended = bench.lint(&[], &policy("http_requests_total")).await?;
+    assert!(!ended.output.contains("addresses"), "{ended:?}");
     Ok(())
 }
 

@@ -179,6 +179,7 @@ fn subject(namespace: &str, canary: PodGroup, objectives: Vec<Indicator>) -> Sub
         canary,
         stable: None,
         pods: 0,
+        asks_scraped: false,
         revisions: None,
         since: Timestamp::now(),
     }

@@ -36,17 +36,37 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A way to name the pods of rollouts: a query for each so many of them.
 struct Form {
     name: &'static str,
+    /// Whether a request counts once that several jobs count.
+    once: bool,
     rollouts_a_query: usize,
     matchers: fn(&[usize]) -> Result<String>,
 }
 
-const FORMS: [Form; 6] = [
-    Form { name: "the operator's", rollouts_a_query: usize::MAX, matchers: operators },
-    Form { name: "the operator's, 100 rollouts a query", rollouts_a_query: 100, matchers: operators },
-    Form { name: "prefixes and five exact characters", rollouts_a_query: 100, matchers: exact },
-    Form { name: "each prefix and `.+`", rollouts_a_query: usize::MAX, matchers: prefixes },
-    Form { name: "each prefix and `.+`, 100 rollouts a query", rollouts_a_query: 100, matchers: prefixes },
-    Form { name: "namespaces only", rollouts_a_query: usize::MAX, matchers: namespaces },
+impl Form {
+    fn sum(&self, series: &str) -> String {
+        let labels = PodLabels::default();
+        let (pod, address, copy) = (labels.both(), labels.address(), labels.copy());
+        if self.once {
+            format!("sum by ({pod}) (max by ({address}) (sum by ({copy}) ({series})))")
+        } else {
+            format!("sum by ({pod}) ({series})")
+        }
+    }
+}
+
+const FORMS: [Form; 7] = [
+    Form { name: "the operator's", once: true, rollouts_a_query: usize::MAX, matchers: operators },
+    Form { name: "the operator's, 100 rollouts a query", once: true, rollouts_a_query: 100, matchers: operators },
+    Form {
+        name: "the operator's, every series added up",
+        once: false,
+        rollouts_a_query: usize::MAX,
+        matchers: operators,
+    },
+    Form { name: "prefixes and five exact characters", once: true, rollouts_a_query: 100, matchers: exact },
+    Form { name: "each prefix and `.+`", once: true, rollouts_a_query: usize::MAX, matchers: prefixes },
+    Form { name: "each prefix and `.+`, 100 rollouts a query", once: true, rollouts_a_query: 100, matchers: prefixes },
+    Form { name: "namespaces only", once: true, rollouts_a_query: usize::MAX, matchers: namespaces },
 ];
 
 #[tokio::main]
@@ -86,7 +106,7 @@ async fn row(prometheus: &PrometheusServer, form: &Form, rollouts: usize) -> Res
     let numbers: Vec<usize> = spread(rollouts);
     let queries = numbers
         .chunks(form.rollouts_a_query.min(numbers.len()))
-        .map(|chunk| Ok(format!("sum by (namespace, pod) ({})", (form.matchers)(chunk)?)))
+        .map(|chunk| Ok(form.sum(&(form.matchers)(chunk)?)))
         .collect::<Result<Vec<_>>>()?;
     let client = testbed::http::client()?;
     let pid = prometheus.process().pid().context("Prometheus does not run")?;

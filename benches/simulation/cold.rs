@@ -120,8 +120,13 @@ pub(crate) fn run(release: &Release, warmup: Duration, seed: u64) -> Outcome {
                 pods.iter().filter(|pod| pod.is_new == is_new).filter_map(|pod| pod.sample.clone()).collect()
             };
             let samples = Samples { canary: of(true), stable: of(false), ..Samples::default() };
-            let scrape =
-                Scrape { at: second(now), origin: Origin::Live, objectives: vec![Ok(samples)], silent: Vec::new() };
+            let scrape = Scrape {
+                at: second(now),
+                origin: Origin::Live,
+                objectives: vec![Ok(samples)],
+                silent: Vec::new(),
+                scraped: None,
+            };
             if let Some(entry) = ledger.enter(&scrape, CANARY_PODS as u32) {
                 let budget = ErrorBudget::of_target("99").expect("a target");
                 let analysis = analysis.get_or_insert_with(|| {

@@ -45,6 +45,9 @@ fn series_may_name_pods_and_namespaces_by_other_labels() {
     assert_eq!(labels("").unwrap(), PodLabels::default());
     let set = labels("podLabel: kubernetes_pod_name, namespaceLabel: kubernetes_namespace").unwrap();
     assert_eq!((&*set.namespace, &*set.pod), ("kubernetes_namespace", "kubernetes_pod_name"));
+    let copies = labels("podLabel: instance, replicaLabel: replica").unwrap();
+    assert_eq!(copies.address(), "namespace, instance");
+    assert_eq!(copies.copy(), "namespace, instance, job, prometheus, replica");
     for bad in ["podLabel: ''", "podLabel: k8s.pod", "namespaceLabel: __name__", "podLabel: le", "podLabel: 1pod"] {
         assert!(labels(bad).unwrap_err().contains("write the name of a label"), "{bad}");
     }

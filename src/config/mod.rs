@@ -158,6 +158,9 @@ pub struct Endpoint {
     /// The label in which its series name the pod's namespace.
     #[serde(default = "default_namespace_label", deserialize_with = "label")]
     pub namespace_label: Arc<str>,
+    /// The label that tells apart the copies of a Prometheus that scrape the same, where a server has the series of all of them.
+    #[serde(default = "default_replica_label", deserialize_with = "label")]
+    pub replica_label: Arc<str>,
     /// False: a server that asks several stores is to fail when one of them does not answer. True leaves that to the server;
     /// an answer that it calls partial is missing evidence in either case.
     #[serde(default = "default_partial_response")]
@@ -198,6 +201,10 @@ fn default_pod_label() -> Arc<str> {
 
 fn default_namespace_label() -> Arc<str> {
     PodLabels::default().namespace
+}
+
+fn default_replica_label() -> Arc<str> {
+    PodLabels::default().replica
 }
 
 const fn default_partial_response() -> bool {
@@ -272,7 +279,11 @@ impl Endpoint {
     /// By which labels its series say whose they are.
     #[must_use]
     pub fn labels(&self) -> PodLabels {
-        PodLabels { namespace: Arc::clone(&self.namespace_label), pod: Arc::clone(&self.pod_label) }
+        PodLabels {
+            namespace: Arc::clone(&self.namespace_label),
+            pod: Arc::clone(&self.pod_label),
+            replica: Arc::clone(&self.replica_label),
+        }
     }
 
     fn resolve(&mut self, folder: &Path) {

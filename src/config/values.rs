@@ -102,7 +102,7 @@ pub(super) fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::E
         let taken = text.starts_with("__") || matches!(text, "le" | "deployment");
         (good && !taken)
             .then(|| text.into())
-            .ok_or_else(|| format!("{text:?} cannot be the label of a pod or namespace"))
+            .ok_or_else(|| format!("{text:?} cannot be the label of a pod, a namespace or a replica"))
     };
     from.deserialize_str(Written { expected: "the name of a label, like pod or kubernetes_pod_name", parse })
 }

@@ -45,6 +45,9 @@ fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
     {
         text = format!("{text}: {failure}");
     }
+    if let Some(part) = measured.and_then(Measured::part) {
+        text = format!("{text}; {part}");
+    }
     if let Some(late) = measured.and_then(Measured::late) {
         text = format!("{text}; what pods served before {late:.0} is not known");
     }

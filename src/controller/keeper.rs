@@ -232,10 +232,14 @@ impl Context {
             None => Said::new(READY, "True", "InForce", format!("in force, {governed} governed; {}", in_force.read)),
         };
         let missing = sights.iter().find_map(|sight| sight.missing.clone());
+        let part = sights.iter().find_map(|sight| sight.part.clone());
         let evidence = match missing {
             Some(why) => Said::new("EvidenceAvailable", "False", "EvidenceMissing", why),
             None if sights.is_empty() => {
                 Said::new("EvidenceAvailable", "Unknown", "NoRollout", "no rollout is looked at now".to_owned())
+            }
+            None if part.is_some() => {
+                Said::new("EvidenceAvailable", "True", "PodsNotScraped", part.unwrap_or_default())
             }
             None => Said::new("EvidenceAvailable", "True", "LooksAnswered", "the last look was answered".to_owned()),
         };

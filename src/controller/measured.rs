@@ -13,7 +13,7 @@ use crate::measure::direct::choice::MOST_PODS;
 use crate::measure::ledger::{Counting, Entry, Ledger, Terms};
 use crate::measure::look::{Missing, Tally};
 use crate::measure::scrape::{Origin, Scrape, Side};
-use crate::policy::{EvidenceFrom, Policy};
+use crate::policy::{EvidenceFrom, OnMissingEvidence, Policy};
 use crate::watch::rollout::Rollout;
 
 /// Ledger and evidence of one rollout, from its start or from when its stable pods were put back.
@@ -31,6 +31,7 @@ pub(super) struct Measured {
     burning_since: Option<Timestamp>,
     troubled: bool,
     late: Option<Timestamp>,
+    part_told: bool,
 }
 
 impl Measured {
@@ -53,6 +54,7 @@ impl Measured {
             burning_since: None,
             troubled: false,
             late: None,
+            part_told: false,
         }
     }
 
@@ -85,7 +87,7 @@ impl Measured {
                 self.watch_recovery(&entry, state, facts, policy);
             }
             if entry.at > state.evidence_since {
-                let silent = self.ledger.silence(MISSING_LOOKS).is_some();
+                let silent = self.ledger.silence(MISSING_LOOKS).is_some() || self.minor_part().is_some();
                 let analysis = self.analysis_mut(policy);
                 analysis.observe(&entry.evidence);
                 analysis.note_silence(silent);
@@ -179,7 +181,33 @@ impl Measured {
     /// Why the last look could not be read, or not for all canary pods, in words.
     pub(super) fn failure(&self) -> Option<String> {
         let failure = (0..self.terms.objectives.len()).find_map(|index| self.ledger.failure(index));
-        failure.map(ToString::to_string).or_else(|| Some(self.ledger.silence(MISSING_LOOKS)?.to_string()))
+        let failure = failure.map(ToString::to_string);
+        let silence = || self.ledger.silence(MISSING_LOOKS).map(|silence| silence.to_string());
+        failure.or_else(silence).or_else(|| self.minor_part())
+    }
+
+    /// Of how few canary pods something is known, where that is less than half of them: what it says of the others is as
+    /// good as nothing.
+    fn minor_part(&self) -> Option<String> {
+        self.ledger.part_of_pods().filter(|part| part.is_minor()).map(|part| part.to_string())
+    }
+
+    /// Of how many canary pods something is known, where that is not all of them, but half or more.
+    pub(super) fn part(&self) -> Option<String> {
+        self.ledger.part_of_pods().filter(|part| !part.is_minor()).map(|part| part.to_string())
+    }
+
+    /// Of how many canary pods something is known, when it is the first time that this is not all of them and no hold tells it.
+    pub(super) fn part_to_tell(&mut self, policy: &Policy) -> Option<String> {
+        let holds = policy.detection.on_missing_evidence == OnMissingEvidence::Hold;
+        let part = self.ledger.part_of_pods().filter(|part| !(holds && part.is_minor()))?;
+        let is_first = !std::mem::replace(&mut self.part_told, true);
+        is_first.then(|| part.to_string())
+    }
+
+    /// Whether canary pods are Ready of which nothing was seen.
+    pub(super) fn lacks_pods(&self) -> bool {
+        self.ledger.lacks_pods()
     }
 
     /// Whether pods could not be read at the last look, all of them or some.

@@ -174,6 +174,11 @@ impl Context {
             for look in measured.enter(&scrapes, state, facts, &policy.policy) {
                 self.metrics.look(look);
             }
+            let is_of_release =
+                matches!(state.phase, Phase::Canary | Phase::Promoting | Phase::Monitoring | Phase::Halted);
+            if is_of_release && let Some(part) = measured.part_to_tell(&policy.policy) {
+                self.announce(facts, policy, &[Announcement::new(EventReason::EvidenceMissing, part)]);
+            }
         }
         Ok(scrapes.iter().rev().find(|scrape| scrape.origin == Origin::Live).map(|scrape| scrape.at))
     }
@@ -218,6 +223,7 @@ impl Context {
             canary: group(canary),
             stable: stable.map(group),
             pods: [Some(canary), stable].into_iter().flatten().map(Revision::most_pods).sum(),
+            asks_scraped: tracked.measured.as_ref().is_some_and(Measured::lacks_pods),
             revisions,
             since: state.started,
         }))

@@ -150,6 +150,8 @@ fn is_transition(told: &RolloutStatus, entry: &RolloutStatus) -> bool {
 pub(super) struct Sight {
     /// Why the last look brought no evidence, if it did not.
     pub(super) missing: Option<String>,
+    /// Of how many canary pods something is known, where that is not all of them.
+    pub(super) part: Option<String>,
     /// For each objective, whether its error selector matched anything.
     pub(super) errors_seen: Vec<bool>,
     /// Kubernetes keeps so few old ReplicaSets that the stable one may be gone when it is needed.
@@ -162,6 +164,7 @@ impl Sight {
         let measured = tracked.measured.as_ref()?;
         Some(Self {
             missing: measured.failure(),
+            part: measured.part(),
             errors_seen: measured.errors_seen(),
             short_history: tracked.facts.as_ref().is_some_and(|(_, facts)| facts.history_limit < 3),
         })

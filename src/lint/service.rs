@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::copies;
 use super::definition::Problem;
 use crate::controller::reading;
 use crate::decide::baseline::Baseline;
@@ -176,6 +177,9 @@ async fn series(
                 selector.labels().pod
             );
             found.problems.push(Problem::new(path, words));
+        } else if is_total {
+            let twice = copies::warnings(endpoint, selector, namespace, now).await?;
+            found.warnings.extend(twice.into_iter().map(|words| Problem::new(&path, words)));
         }
         pods = of_pods.iter().map(|of| of.pod.clone()).filter(|pod| !pod.is_empty()).collect();
         matched.push(Matched { field, series: of_pods.iter().map(|of| of.series).sum(), pods: pods.len() });
@@ -263,6 +267,7 @@ async fn served(
                 canary: PodGroup::Names(BTreeSet::new()),
                 stable: Some(PodGroup::of_replica_set(&target.replica_set)),
                 pods: u32::try_from(target.pods).unwrap_or(u32::MAX),
+                asks_scraped: false,
                 revisions: None,
                 since: now,
             };

@@ -27,7 +27,7 @@ pub struct Series {
 
 impl Series {
     /// Every label that is not empty, by name.
-    pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         let known = [("deployment", &self.deployment), ("namespace", &self.namespace), ("pod", &self.pod)];
         let known = known.into_iter().map(|(name, value)| (name, value.as_str()));
         let others = self.others.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -250,7 +250,7 @@ mod tests {
     fn namespace_and_pod_are_the_labels_that_the_endpoint_has_for_them() {
         let body = r#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{"k\u0038s_pod":"a","ns":"shop","pod":"b"},"value":[1,"3"]}]}}"#;
-        let labels = PodLabels { namespace: "ns".into(), pod: "k8s_pod".into() };
+        let labels = PodLabels { namespace: "ns".into(), pod: "k8s_pod".into(), ..PodLabels::default() };
         let series = read(200, body.as_bytes(), &labels).unwrap().remove(0);
         assert_eq!((series.namespace.as_str(), series.pod.as_str()), ("shop", "a"));
         assert_eq!(series.others, [("pod".to_owned(), "b".to_owned())]);

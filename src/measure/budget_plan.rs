@@ -187,6 +187,8 @@ impl Pods {
         }
     }
 
+    /// Of all series, also where several jobs read one pod: a share is the same however often its requests are counted, and in
+    /// weeks a job may take another's place, so that each counted a part.
     fn increase(&self, narrowed: &str) -> String {
         format!("increase({narrowed}[{}s])", self.window.as_secs())
     }

@@ -1,6 +1,6 @@
 //! One query for many rollouts, and its answer back to each of them. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,10 +13,11 @@ use super::promql::{Selector, alternative_bytes};
 use super::query::{Answer, Query};
 use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side};
 use super::subject::{Indicator, Subject};
+use crate::config::PodLabels;
 
 /// What a selector has in a query beside its own text and the names it is narrowed to, at most: labels, operators, the
 /// characters that end a pod's name, and its share of the functions around it.
-const SYNTAX_BYTES: usize = 512;
+const SYNTAX_BYTES: usize = 768;
 
 /// What is the same for all rollouts that one query can ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +32,8 @@ pub(super) enum Question {
     Observed(Selector),
     /// Which share of them is up to its threshold.
     Fast(Histogram),
+    /// Whether the pods are scraped.
+    Scraped(Selector),
 }
 
 impl Question {
@@ -53,10 +56,22 @@ impl Question {
         }
     }
 
+    /// Which pods are scraped, where an indicator is of pods that are.
+    fn scraped(subject: &Subject) -> Option<Self> {
+        let labels = subject.objectives.iter().find_map(|indicator| match indicator {
+            Indicator::Ratio { total, .. } => Some(total.labels()),
+            Indicator::Classic(histogram) | Indicator::Native(histogram) => Some(histogram.selector().labels()),
+            Indicator::Query(_) => None,
+        });
+        labels.map(|labels| Self::Scraped(Selector::of_targets(labels)))
+    }
+
     /// How long its query is at most before any pod is named, and how often each name stands in it.
     fn size(&self) -> (usize, usize) {
         let (selector, times) = match self {
-            Self::Count(selector) | Self::Taken(selector) | Self::Observed(selector) => (selector, 1),
+            Self::Count(selector) | Self::Taken(selector) | Self::Observed(selector) | Self::Scraped(selector) => {
+                (selector, 1)
+            }
             Self::Slow(histogram) => (histogram.selector(), 4),
             Self::Fast(histogram) => (histogram.selector(), 1),
         };
@@ -67,24 +82,34 @@ impl Question {
     fn query(&self, targets: &[(&str, &PodGroup)]) -> Option<String> {
         let narrowed = |selector: &Selector| selector.narrowed(targets.iter().copied());
         Some(match self {
-            Self::Count(selector) => format!("sum by ({}) ({})", selector.labels().both(), narrowed(selector)?),
+            Self::Count(selector) => {
+                let series = narrowed(selector)?;
+                once(selector.labels(), |copy| format!("sum by ({copy}) ({series})"))
+            }
             Self::Taken(selector) => {
                 format!("max by ({}) (timestamp({}))", selector.labels().both(), narrowed(selector)?)
             }
+            // Of several targets of a pod one is enough: which of them has the counters is not known.
+            Self::Scraped(selector) => format!("max by ({}) ({})", selector.labels().both(), narrowed(selector)?),
             Self::Slow(histogram) => {
-                let by = histogram.selector().labels().both();
+                let labels = histogram.selector().labels();
+                let by = labels.both();
                 let (count, bucket) = (narrowed(&histogram.count())?, narrowed(&histogram.bucket())?);
                 // Servers that are written to remotely may have the one series' sample and not yet the other's, and the
                 // difference would be of two moments: such a pod is left out until they agree. The maximum takes two
                 // spellings of one bound, as an update of the exporter brings them, for one.
+                let slow = |copy: &str| format!("sum by ({copy}) ({count} - max without (le) ({bucket}))");
                 format!(
-                    "sum by ({by}) ({count} - max without (le) ({bucket})) unless on ({by}) \
-                     (timestamp({count}) != max without (le) (timestamp({bucket})))"
+                    "{} unless on ({by}) (timestamp({count}) != max without (le) (timestamp({bucket})))",
+                    once(labels, slow)
                 )
             }
             Self::Observed(selector) => {
-                format!("histogram_count(sum by ({}) ({}))", selector.labels().both(), narrowed(selector)?)
+                let series = narrowed(selector)?;
+                // The maximum leaves histograms alone, so it is taken of their counts.
+                once(selector.labels(), |copy| format!("histogram_count(sum by ({copy}) ({series}))"))
             }
+            // A share is the same however often its requests are counted.
             Self::Fast(histogram) => format!(
                 "histogram_fraction(-Inf, {}, sum by ({}) ({}))",
                 histogram.threshold(),
@@ -93,6 +118,14 @@ impl Question {
             ),
         })
     }
+}
+
+/// What pods count, each request once although several jobs, or several copies of a Prometheus, read the same pod. Of one
+/// address the highest count is taken, which is that of the last scrape; those of several addresses are several containers',
+/// and added up. `of_copy` counts by the labels that it is given.
+fn once(labels: &PodLabels, of_copy: impl FnOnce(&str) -> String) -> String {
+    let (pod, address, copy) = (labels.both(), labels.address(), labels.copy());
+    format!("sum by ({pod}) (max by ({address}) ({}))", of_copy(&copy))
 }
 
 /// One query.
@@ -110,7 +143,8 @@ pub(super) struct Batch {
 pub(super) fn plan(subjects: &[Arc<Subject>], limits: Limits) -> Vec<Batch> {
     let mut asked_by = BTreeMap::<Question, Vec<usize>>::new();
     for (i, subject) in subjects.iter().enumerate() {
-        for question in subject.objectives.iter().flat_map(Question::of) {
+        let scraped = subject.asks_scraped.then(|| Question::scraped(subject)).flatten();
+        for question in subject.objectives.iter().flat_map(Question::of).chain(scraped) {
             let askers = asked_by.entry(question).or_default();
             if askers.last() != Some(&i) {
                 askers.push(i);
@@ -223,9 +257,19 @@ impl Answers {
                 origin: *origin,
                 objectives: objectives.collect(),
                 silent: Vec::new(),
+                scraped: self.scraped(subject, *at),
             })
         });
         scrapes.collect()
+    }
+
+    /// The canary pods that are scraped.
+    fn scraped(&self, subject: &Subject, at: i64) -> Option<BTreeSet<Arc<str>>> {
+        let pods = self.pods.get(&Question::scraped(subject)?)?.as_ref().ok()?;
+        let said = |points: &[Point]| points.iter().find(|point| point.at == at).map(|point| point.value);
+        let said = pods.iter().filter_map(|(pod, points)| Some((pod, said(points)?))).collect::<Vec<_>>();
+        let is_up = |(pod, value): &&(&Arc<str>, f64)| *value == 1.0 && subject.canary.contains(pod);
+        (!said.is_empty()).then(|| said.iter().filter(is_up).map(|(pod, _)| Arc::clone(pod)).collect())
     }
 
     /// The samples of an objective by time.

@@ -28,9 +28,18 @@ fn subject(namespace: &str, deployment: &str) -> Subject {
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
         pods: 20,
+        asks_scraped: false,
         revisions: None,
         since: Timestamp::from_second(1000).unwrap(),
     }
+}
+
+/// A sum of series, each request once.
+fn once_of(series: &str) -> String {
+    format!(
+        "sum by (namespace, pod) (max by (namespace, pod, instance) \
+         (sum by (namespace, pod, instance, job, prometheus, prometheus_replica) ({series})))"
+    )
 }
 
 fn series(namespace: &str, pod: &str, value: f64) -> Series {
@@ -82,7 +91,8 @@ fn rollouts_of_one_family_share_three_queries_however_many_they_are() {
     }
     let batches = plan(&family(300), AMPLE);
     let first = batches[0].query.as_deref().unwrap();
-    assert!(first.starts_with("sum by (namespace, pod) (requests_total{namespace=~\"team-0|team-1|"), "{first}");
+    let once = once_of("requests_total{namespace=~\"team-0|team-1|");
+    assert!(first.starts_with(once.trim_end_matches(')')), "{first}");
     assert!(first.contains("web0-new-|web0-old-|"), "{first}");
     let last = batches[2].query.as_deref().unwrap();
     assert!(last.starts_with("max by (namespace, pod) (timestamp(requests_total{"), "{last}");
@@ -246,6 +256,44 @@ fn points_of_several_times_become_a_scrape_each() {
     assert_eq!(read.collect::<Vec<_>>(), [Some((None, 1.0)), Some((Some(1.0), 2.0)), None, Some((None, 4.0))]);
 }
 
+/// The canary pods that are scraped, where Prometheus has this value of `up` for each of these pods.
+fn scraped(answer: Result<Vec<(&str, f64)>, Failure>) -> Option<Vec<String>> {
+    let subject = Arc::new(Subject { asks_scraped: true, ..subject("shop", "web") });
+    let mut answers = Answers::default();
+    for batch in plan(std::slice::from_ref(&subject), AMPLE) {
+        if !matches!(batch.question, Question::Scraped(_)) {
+            answers.answered(&batch.question, Pods::new());
+            continue;
+        }
+        let query = batch.query.unwrap();
+        assert!(
+            query.starts_with("max by (namespace, pod) (up{namespace=\"shop\",pod=~\"(web-new-|web-old-)"),
+            "{query}"
+        );
+        match &answer {
+            Ok(up) => {
+                let up = up.iter().map(|(pod, value)| series("shop", pod, *value)).collect();
+                let mut given = distribute(up, std::slice::from_ref(&subject), &batch.subjects);
+                answers.answered(&batch.question, given.remove(&0).unwrap_or_default());
+            }
+            Err(failure) => answers.failed(&batch.question, failure.clone()),
+        }
+    }
+    let scrape = answers.scrapes(&subject, &AT).remove(0);
+    assert!(scrape.objectives[0].is_ok(), "what is counted does not depend on it");
+    Some(scrape.scraped?.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn canary_pods_that_prometheus_says_it_scrapes_are_known_where_it_says_such_things() {
+    let up = vec![("web-new-bcdfg", 1.0), ("web-new-ccccc", 0.0), ("web-old-bcdfg", 1.0)];
+    assert_eq!(scraped(Ok(up)), Some(vec!["web-new-bcdfg".to_owned()]));
+    assert_eq!(scraped(Ok(vec![("web-old-bcdfg", 1.0)])), Some(vec![]), "those of the canary would be known, too");
+    assert_eq!(scraped(Ok(vec![])), None, "their counters come another way");
+    assert_eq!(scraped(Err(Failure::new(Missing::TimedOut, "late"))), None);
+    assert_eq!(plan(&[Arc::new(subject("shop", "web"))], AMPLE).len(), 3, "where nothing is amiss, it is not asked");
+}
+
 fn latency(kind: HistogramType) -> Indicator {
     let latency =
         Latency { histogram: "latency_seconds".to_owned(), threshold: Duration::from_millis(250), kind, unit: None };
@@ -265,6 +313,7 @@ fn sampled(kind: HistogramType, first: Option<f64>, second: f64) -> Vec<PodSampl
             Question::Slow(_) | Question::Fast(_) => first,
             Question::Count(_) | Question::Observed(_) => Some(second),
             Question::Taken(_) => Some(4.5),
+            Question::Scraped(_) => None,
         };
         let series = value.map(|value| series("shop", "web-new-bcdfg", value)).into_iter().collect();
         let mut given = distribute(series, std::slice::from_ref(&subject), &batch.subjects);
@@ -284,11 +333,11 @@ fn a_classic_histogram_is_asked_for_what_is_above_and_below_its_threshold() {
     assert_eq!(
         queries,
         [
-            format!("sum by (namespace, pod) ({bucket})"),
+            once_of(&bucket),
             format!("max by (namespace, pod) (timestamp({bucket}))"),
             format!(
-                "sum by (namespace, pod) ({count} - max without (le) ({bucket})) unless on (namespace, pod) \
-                 (timestamp({count}) != max without (le) (timestamp({bucket})))"
+                "{} unless on (namespace, pod) (timestamp({count}) != max without (le) (timestamp({bucket})))",
+                once_of(&format!("{count} - max without (le) ({bucket})"))
             ),
         ]
     );
@@ -322,7 +371,10 @@ fn the_share_of_a_native_histogram_above_its_threshold_is_errors() {
         queries,
         [
             format!("max by (namespace, pod) (timestamp(latency_seconds{{{pods}}}))"),
-            format!("histogram_count(sum by (namespace, pod) (latency_seconds{{{pods}}}))"),
+            format!(
+                "sum by (namespace, pod) (max by (namespace, pod, instance) (histogram_count(\
+                 sum by (namespace, pod, instance, job, prometheus, prometheus_replica) (latency_seconds{{{pods}}}))))"
+            ),
             format!("histogram_fraction(-Inf, 0.25, sum by (namespace, pod) (latency_seconds{{{pods}}}))"),
         ]
     );

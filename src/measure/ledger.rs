@@ -1,12 +1,13 @@
 //! Raw counters become looks. Pure: it is told what was read and when, and keeps only what the next difference needs, so
 //! that feeding it the same scrapes again after a restart gives the same looks again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::coverage::{Coverage, PartOfPods};
 use super::look::{Evidence, Look, Missing, Tally};
 use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side, Silent, Source};
 use crate::policy::{Counts, Indicator, Objective};
@@ -82,6 +83,10 @@ pub struct Ledger {
     last: Option<Timestamp>,
     objectives: Vec<Book>,
     silent: HashMap<Arc<str>, Silence>,
+    coverage: Coverage,
+    part: Option<PartOfPods>,
+    /// Canary pods are Ready of which the last look had no series.
+    lacks_pods: bool,
 }
 
 /// A Ready canary pod that could not be read at the last look.
@@ -140,7 +145,8 @@ impl Ledger {
     #[must_use]
     pub fn new(terms: Terms) -> Self {
         let objectives = vec![Book::default(); terms.objectives.len()];
-        Self { terms, last: None, objectives, silent: HashMap::new() }
+        let (silent, coverage) = (HashMap::new(), Coverage::default());
+        Self { terms, last: None, objectives, silent, coverage, part: None, lacks_pods: false }
     }
 
     /// Enters a scrape. `ready_canary_pods` is how many are Ready now; it counts only for live scrapes, since of a past moment
@@ -160,6 +166,9 @@ impl Ledger {
             book.enter(&self.terms, *counting, scrape.at, previous, read, ready)
         };
         let evidence = books.map(enter).collect();
+        if scrape.origin == Origin::Live {
+            self.cover(scrape, ready_canary_pods);
+        }
         if scrape.at <= self.terms.since {
             for (book, look) in self.objectives.iter_mut().zip::<&Vec<Evidence>>(&evidence) {
                 // A look between two scrapes says nothing about how the pods' errors scatter.
@@ -168,6 +177,49 @@ impl Ledger {
             return None;
         }
         Some(Entry { at: scrape.at, origin: scrape.origin, evidence })
+    }
+
+    /// Of how many Ready canary pods something is known. A pod is measured in all objectives or in none: what differs between
+    /// them is which labels its requests have.
+    fn cover(&mut self, scrape: &Scrape, ready: u32) {
+        let of_pods = self.objectives.iter().zip(&scrape.objectives).filter_map(|(book, read)| {
+            Some((book, read.as_ref().ok().filter(|samples| samples.source == Source::Pods)?))
+        });
+        let of_pods = of_pods.collect::<Vec<_>>();
+        if of_pods.is_empty() {
+            // A look that brought nothing says nothing of pods either.
+            return;
+        }
+        let (mut seen, mut patience) = (BTreeSet::new(), Duration::ZERO);
+        for (book, samples) in of_pods {
+            let limit = book.patience_with_pods(&self.terms);
+            let fresh = samples.canary.iter().filter(|sample| scrape.at.duration_since(sample.taken) <= signed(limit));
+            seen.extend(fresh.map(|sample| &sample.pod));
+            patience = patience.max(limit);
+        }
+        self.lacks_pods = seen.len() < ready as usize;
+        // Where no pod has a series at all, the looks themselves say so.
+        let measured = match &scrape.scraped {
+            _ if seen.is_empty() => None,
+            Some(scraped) => {
+                seen.extend(scraped);
+                Some(seen.len())
+            }
+            None => (!self.lacks_pods).then_some(seen.len()),
+        };
+        self.part = self.coverage.enter(scrape.at, ready, measured, patience);
+    }
+
+    /// The part of the Ready canary pods that is measured, when some are not scraped and that has lasted.
+    #[must_use]
+    pub const fn part_of_pods(&self) -> Option<PartOfPods> {
+        self.part
+    }
+
+    /// Whether canary pods are Ready of which the last look had no series.
+    #[must_use]
+    pub const fn lacks_pods(&self) -> bool {
+        self.lacks_pods
     }
 
     /// Who was silent, and for how long.
@@ -352,10 +404,16 @@ impl Book {
         self.absent_since = None;
         let news = samples.canary.iter().any(|sample| self.canary.is_news(sample));
         self.looks_without_news = if news { 0 } else { self.looks_without_news.saturating_add(1) };
-        let limit = interval.map_or(unknown, |interval| terms.window.max(interval * 3));
+        let limit = self.patience_with_pods(terms);
         // Both the samples' age and our own waiting: a clock of ours that runs behind makes old samples look fresh.
         let waited = terms.look_interval.saturating_mul(self.looks_without_news);
         if at.duration_since(newest) > signed(limit) || waited > limit { Err(Missing::Stale) } else { Ok(()) }
+    }
+
+    /// For how long a pod may bring nothing new.
+    fn patience_with_pods(&self, terms: &Terms) -> Duration {
+        let unknown = terms.window.max(UNKNOWN_INTERVAL_PATIENCE);
+        self.scrape_interval().map_or(unknown, |interval| terms.window.max(interval * 3))
     }
 
     fn scrape_interval(&self) -> Option<Duration> {
@@ -433,7 +491,7 @@ impl Pods {
 }
 
 /// The same, signed; durations of this module are far from the bounds.
-fn signed(duration: Duration) -> SignedDuration {
+pub(super) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 

@@ -24,7 +24,7 @@ fn pod(name: &str, errors: impl Into<Option<f64>>, total: f64, taken: i64) -> Po
 }
 
 fn scrape(at: i64, read: Result<Samples, Failure>) -> Scrape {
-    Scrape { at: second(at), origin: Origin::Live, objectives: vec![read], silent: vec![] }
+    Scrape { at: second(at), origin: Origin::Live, objectives: vec![read], silent: vec![], scraped: None }
 }
 
 fn both(at: i64, canary: Vec<PodSample>, stable: Vec<PodSample>) -> Scrape {
@@ -83,6 +83,18 @@ fn a_sample_that_is_not_newer_yields_nothing() {
     let look = enter(&mut ledger, &canary(1020, vec![pod("new", 0.0, 50.0, 1008)])).unwrap();
     assert_eq!(look, Look::default(), "a look between two scrapes is empty, not missing");
     assert_eq!(ledger.looks_with_samples(0, Side::Canary), 1);
+}
+
+/// Of what two jobs read of a pod the later reading counts. When the one that read last reads no more, the other's earlier
+/// reading is all there is until it reads again.
+#[test]
+fn a_reading_that_ends_takes_back_nothing_and_has_nothing_counted_twice() {
+    let mut ledger = ledger();
+    let mut enter =
+        |at, errors, total, taken| enter(&mut ledger, &canary(at, vec![pod("new", errors, total, taken)])).unwrap();
+    assert_eq!(enter(1010, 3.0, 1000.0, 1008).canary, served(3.0, 1000.0));
+    assert_eq!(enter(1020, 2.0, 990.0, 1005), Look::default());
+    assert_eq!(enter(1030, 5.0, 1030.0, 1025).canary, served(2.0, 30.0));
 }
 
 #[test]
@@ -331,7 +343,7 @@ fn one_objective_without_evidence_leaves_the_others_alone() {
         Ledger::new(Terms { since: second(SINCE), window, look_interval, objectives: vec![Counting::default(); 2] });
     let good = Samples { canary: vec![pod("new", 1.0, 5.0, 1008)], ..Samples::default() };
     let objectives = vec![Ok(good), Err(Failure::new(Missing::Partial, "a store is down"))];
-    let scrape = Scrape { at: second(1010), origin: Origin::Live, objectives, silent: vec![] };
+    let scrape = Scrape { at: second(1010), origin: Origin::Live, objectives, silent: vec![], scraped: None };
     let entry = ledger.enter(&scrape, 2).unwrap();
     assert_eq!(entry.evidence[0].unwrap().canary, served(1.0, 5.0));
     assert_eq!(entry.evidence[1], Err(Missing::Partial));
@@ -525,6 +537,33 @@ fn a_canary_pod_that_is_silent_look_after_look_is_named() {
     );
     assert_eq!(look(1060, vec![]), None);
     assert_eq!(look(1070, vec![silent("even", Side::Canary)]), None, "it has answered in between");
+}
+
+/// What is known after looks every 10 s for two minutes at three Ready canary pods, of which these have series and Prometheus
+/// says this of its scrapes.
+fn part(with_series: &[&str], scraped: Option<&[&str]>) -> (Option<(u32, u32)>, bool) {
+    let mut ledger = ledger();
+    for at in (1010..=1130).step_by(10) {
+        let pods = with_series.iter().map(|name| pod(name, 0.0, f64::from(at), i64::from(at) - 2));
+        let scraped = scraped.map(|pods| pods.iter().map(|pod| Arc::from(*pod)).collect());
+        let _ = ledger.enter(&Scrape { scraped, ..canary(at.into(), pods.collect()) }, 3);
+    }
+    (ledger.part_of_pods().map(|part| (part.measured, part.ready)), ledger.lacks_pods())
+}
+
+#[test]
+fn a_ready_canary_pod_that_is_not_scraped_is_missed_and_one_without_requests_is_not() {
+    assert_eq!(part(&["a", "b"], Some(&["a", "b"])), (Some((2, 3)), true));
+    assert_eq!(part(&["a"], Some(&["a"])), (Some((1, 3)), true));
+    assert_eq!(part(&["a", "b"], Some(&["a", "b", "c"])), (None, true), "nobody has asked it for anything yet");
+    assert_eq!(part(&["a", "b"], Some(&[])), (Some((2, 3)), true), "series may come by another way than scrapes");
+    assert_eq!(
+        part(&["a", "b"], None),
+        (None, true),
+        "what says of no pod that it is scraped says of none that it is not"
+    );
+    assert_eq!(part(&["a", "b", "c"], None), (None, false));
+    assert_eq!(part(&[], Some(&[])), (None, true), "that none has series is told by the looks");
 }
 
 /// Looks every 10 s at a canary pod and a stable one that are scraped every 60 s, half a minute apart, from before the

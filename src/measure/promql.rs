@@ -194,6 +194,12 @@ impl Selector {
         Self { metric: metric.into(), matchers: matchers.into(), tests, labels: labels.clone(), text: text.into() }
     }
 
+    /// The series that say of each target whether it could be scraped.
+    #[must_use]
+    pub fn of_targets(labels: &PodLabels) -> Self {
+        Self::new("up", Vec::new(), Arc::new([]), labels)
+    }
+
     /// One kind of a classic histogram's series, with a regular expression for the bounds.
     #[must_use]
     pub fn histogram_series(&self, suffix: &str, bounds: Option<&str>) -> Self {

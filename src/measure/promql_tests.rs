@@ -241,7 +241,11 @@ fn all_revisions_of_deployments_are_asked_for_at_once() {
 
 #[test]
 fn an_endpoint_may_have_other_labels_for_namespace_and_pod() {
-    let labels = PodLabels { namespace: "kubernetes_namespace".into(), pod: "kubernetes_pod_name".into() };
+    let labels = PodLabels {
+        namespace: "kubernetes_namespace".into(),
+        pod: "kubernetes_pod_name".into(),
+        ..PodLabels::default()
+    };
     let parse = |text| Selector::parse(text, "shop", &labels);
     let selector = parse(r#"up{kubernetes_namespace="shop",namespace="of the exporter"}"#).unwrap();
     assert_eq!(selector.as_str(), r#"up{namespace="of the exporter"}"#);

@@ -286,7 +286,7 @@ impl<Q: Queries> Sampler<Q> {
 /// A look that brought nothing.
 fn missing(due: &Due, at: Timestamp, failure: &Failure) -> Scrape {
     let objectives = vec![Err(failure.clone()); due.subject.objectives.len()];
-    Scrape { at, origin: Origin::Live, objectives, silent: Vec::new() }
+    Scrape { at, origin: Origin::Live, objectives, silent: Vec::new(), scraped: None }
 }
 
 /// The clock of the process.

@@ -140,6 +140,7 @@ fn subject(deployment: &str) -> Subject {
         canary: PodGroup::of_replica_set(&format!("{deployment}-new")),
         stable: Some(PodGroup::of_replica_set(&format!("{deployment}-old"))),
         pods: 2,
+        asks_scraped: false,
         revisions: None,
         since: Timestamp::from_millisecond(START).unwrap(),
     }

@@ -1,5 +1,6 @@
 //! What was read of one rollout at one look: raw counters, pod by pod. The sampler brings it, the ledger takes it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -118,4 +119,7 @@ pub struct Scrape {
     pub objectives: Vec<Result<Samples, Failure>>,
     /// Pods that are read directly, and could not be. Prometheus does not say such things.
     pub silent: Vec<Silent>,
+    /// The canary pods that Prometheus says it scrapes. `None` where it was not asked, did not answer, or says nothing of any
+    /// pod of the rollout.
+    pub scraped: Option<BTreeSet<Arc<str>>>,
 }

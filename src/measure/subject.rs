@@ -92,6 +92,8 @@ pub struct Subject {
     pub stable: Option<PodGroup>,
     /// How many pods both have, as far as is known: so many series an answer about them has.
     pub pods: u32,
+    /// Whether to ask which of the pods are scraped: canary pods are Ready of which nothing was seen.
+    pub asks_scraped: bool,
     /// What the placeholders of queries stand for; `None` without a query.
     pub revisions: Option<Arc<Revisions>>,
     /// When the rollout began.
@@ -100,7 +102,7 @@ pub struct Subject {
 
 impl Subject {
     /// True when what was read for `earlier` is a part of what is to be read for this one: all is equal but for lists and numbers
-    /// of pods, which change while pods come and go.
+    /// of pods, which change while pods come and go, and what follows from them.
     #[must_use]
     pub fn continues(&self, earlier: &Self) -> bool {
         let same = |one: &PodGroup, other: &PodGroup| {
@@ -115,7 +117,8 @@ impl Subject {
             (_, from) => from,
         };
         let (canary, stable, from) = (self.canary.clone(), self.stable.clone(), from.clone());
-        let renamed = Self { canary, stable, from, pods: self.pods, ..earlier.clone() };
+        let Self { pods, asks_scraped, .. } = *self;
+        let renamed = Self { canary, stable, from, pods, asks_scraped, ..earlier.clone() };
         *self == renamed && same(&self.canary, &earlier.canary) && same_stable
     }
 

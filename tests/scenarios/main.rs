@@ -65,3 +65,4 @@ mod threshold;
 mod two_policies;
 mod two_replicas;
 mod uninstalled;
+mod unscraped;

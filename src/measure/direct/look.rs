@@ -125,6 +125,7 @@ fn together(reads: &[Read], objectives: usize, unlisted: Option<&Arc<str>>, at: 
             .map(|i| failure.clone().or_else(|| unreadable(i)).map_or_else(|| Ok(samples(i)), Err))
             .collect(),
         silent: silent.collect(),
+        scraped: None,
     }
 }
 

@@ -9,14 +9,19 @@ use super::simulation::Counters;
 /// Content type of the Prometheus text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Renders all counters in the Prometheus text format.
+/// Renders all counters in the Prometheus text format, and of each pod that it is scraped, as a Prometheus says of its targets
+/// that is asked by another one.
 ///
 /// The series of code 200 is there from the beginning, that of code 500 from the first error, as in
 /// exporters that create a labelled child when it is first used.
 pub(super) fn render(fleet: &Fleet, histograms: bool) -> String {
     let labels = |namespace, pod| format!(r#"namespace="{namespace}",pod="{pod}","#);
-    let all = fleet.counters().map(|(namespace, pod, counters)| (labels(namespace, pod), counters));
-    page(&all.collect::<Vec<_>>(), histograms)
+    let all = fleet.scraped().map(|(namespace, pod, counters)| (labels(namespace, pod), counters));
+    let all = all.collect::<Vec<_>>();
+    let mut text = page(&all, histograms);
+    text.push_str("# TYPE up gauge\n");
+    all.iter().for_each(|(labels, _)| text += &format!("up{{{}}} 1\n", labels.trim_end_matches(',')));
+    text
 }
 
 /// The page of one pod, which says nothing of where it is; empty of series when the pod has no counters.
@@ -103,6 +108,18 @@ mod tests {
         let ok = r#"http_requests_total{namespace="shop",pod="cart-1",code="200",method="GET"}"#;
         assert_eq!(value(&text, ok), 0.0);
         assert!(!text.contains(r#"code="500""#));
+    }
+
+    #[test]
+    fn a_pod_that_is_not_scraped_serves_on_and_has_no_series() {
+        let mut fleet = fleet(0.0);
+        let up = r#"up{namespace="shop",pod="cart-1"}"#;
+        assert_eq!(value(&render(&fleet, true), up), 1.0);
+        fleet.set_scraped("shop", "cart-1", false);
+        assert!(!render(&fleet, true).contains("cart-1"));
+        assert!(render_pod(&fleet, "shop", "cart-1", true).contains("http_requests_total{"), "its own page is there");
+        fleet.set_scraped("shop", "cart-1", true);
+        assert_eq!(value(&render(&fleet, true), up), 1.0);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct PodView {
 pub(super) struct Fleet {
     seed: u64,
     deployments: BTreeMap<DeploymentKey, Deployment>,
+    /// Namespace and name of pods that Prometheus does not scrape.
+    unscraped: BTreeSet<(String, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ struct Pod {
 
 impl Fleet {
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, deployments: BTreeMap::new() }
+        Self { seed, ..Self::default() }
     }
 
     /// Sets the Deployment's rate; the pods that are Ready already begin at zero with it.
@@ -141,6 +143,23 @@ impl Fleet {
                 }
             }
         }
+    }
+
+    /// From now on Prometheus does not scrape the pod, or does again.
+    pub(super) fn set_scraped(&mut self, namespace: &str, pod: &str, scraped: bool) {
+        let pod = (namespace.to_owned(), pod.to_owned());
+        if scraped {
+            self.unscraped.remove(&pod);
+        } else {
+            self.unscraped.insert(pod);
+        }
+    }
+
+    /// The counters of the pods that Prometheus scrapes.
+    pub(super) fn scraped(&self) -> impl Iterator<Item = (&str, &str, &Counters)> {
+        let is_scraped =
+            |namespace: &str, pod: &str| !self.unscraped.iter().any(|(of, name)| (&**of, &**name) == (namespace, pod));
+        self.counters().filter(move |(namespace, pod, _)| is_scraped(namespace, pod))
     }
 
     /// Namespace, name and counters of every pod that has counters, in a stable order.

@@ -68,7 +68,7 @@ pub struct TrafficOptions {
     pub tick: Duration,
     /// Namespaces whose pods are watched; empty: all.
     pub namespaces: Vec<String>,
-    /// Whether latencies are served. Without them many thousands of pods stay cheap to scrape (2 series a pod, not 16).
+    /// Whether latencies are served. Without them many thousands of pods stay cheap to scrape (3 series a pod, not 17).
     pub histograms: bool,
 }
 
@@ -177,6 +177,11 @@ impl TrafficHandle {
         assert!((0.0..=1.0).contains(&error_ratio), "{error_ratio} is no error ratio");
         let key = DeploymentKey::new(namespace, deployment);
         self.fleet().set_outage(key, error_ratio);
+    }
+
+    /// Takes the pod from what Prometheus scrapes, or gives it back. It serves on.
+    pub fn set_scraped(&self, namespace: &str, pod: &str, scraped: bool) {
+        self.fleet().set_scraped(namespace, pod, scraped);
     }
 
     /// Sets the pod's counters to zero, as the restart of its container does; false when the pod has no counters.
