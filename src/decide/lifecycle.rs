@@ -15,6 +15,7 @@ mod asks;
 mod canary;
 mod control;
 mod rejected;
+mod returning;
 mod rollback;
 mod step;
 mod validating;
@@ -295,7 +296,7 @@ fn reject(previous: &State, input: &Input<'_>) -> Decision {
         |incident| format!("it was rolled back: {}", incident.reason),
     );
     let message = format!("template {} came again and is held: {why}; push another template", newest.template);
-    let announcements = vec![Announcement::new(EventReason::RevisionRejected, message.clone())];
+    let mut announcements = vec![Announcement::new(EventReason::RevisionRejected, message.clone())];
     let state = State {
         phase: Phase::Rejected,
         since: input.now,
@@ -314,9 +315,8 @@ fn reject(previous: &State, input: &Input<'_>) -> Decision {
         ..previous.clone()
     };
     let mut decision = Step::new(state, input).in_phase();
-    decision.announcements = announcements;
-    decision.restart_evidence = true;
-    decision
+    announcements.append(&mut decision.announcements);
+    Decision { announcements, restart_evidence: true, ..decision }
 }
 
 /// The stable template is in place again: it is the newest one now, and its pods are looked at.
@@ -408,6 +408,8 @@ mod control_tests;
 mod gate_tests;
 #[cfg(test)]
 mod let_go_tests;
+#[cfg(test)]
+mod returning_tests;
 #[cfg(test)]
 mod rollback_tests;
 #[cfg(test)]

@@ -61,6 +61,9 @@ fn ends_with(cause: Cause) -> &'static str {
         Cause::AboveWarning => "goes on when the window's burn rate is no longer above the warning",
         Cause::CannotRun => "goes on when its pods can run",
         Cause::CanaryUnstable => "goes on when its pods stay Ready",
+        Cause::StableNotReady => {
+            "goes on when the stable pods are Ready; or approve it without a canary, or push another template"
+        }
         Cause::RevisionRejected => "push another template, or approve this one",
         Cause::BudgetSpent => {
             "goes on when enough of the budget is left; or override it, or go back to a revision that succeeded"

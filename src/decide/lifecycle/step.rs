@@ -70,6 +70,7 @@ impl<'a> Step<'a> {
             Phase::Succeeded => self.decision.action = release_if_held(self.input.facts),
             Phase::Rejected => self.rejected(),
         }
+        self.tell_of_return();
         if self.is_answered && self.decision.action == Action::None {
             self.decision.action = Action::Answer;
         }
@@ -120,6 +121,9 @@ impl<'a> Step<'a> {
         let (verdict, cause, text) = match (self.verdict_of_service(), self.gate_stops()) {
             ((Verdict::Proceed, ..), Some((cause, text))) if self.may_be_stopped_by_gate() => {
                 (Verdict::Halt, cause, text)
+            }
+            (of_service @ (Verdict::Proceed, ..), _) => {
+                self.stable_is_missing().map_or(of_service, |(cause, text)| (Verdict::Halt, cause, text))
             }
             (of_service, _) => of_service,
         };
@@ -281,6 +285,7 @@ impl<'a> Step<'a> {
             }
             Cause::WorseThanStable | Cause::AutoRollbackOff => false,
             Cause::CannotRun | Cause::CanaryUnstable => self.input.trouble.is_none(),
+            Cause::StableNotReady => self.stable_is_missing().is_none(),
             Cause::BudgetSpent => self.gate_stops().or_else(|| self.gate_is_not_asked()).is_none(),
             Cause::EvidenceMissing | Cause::AboveWarning => judgement.verdict == Verdict::Proceed && !judgement.unread,
             _ => judgement.verdict == Verdict::Proceed,
