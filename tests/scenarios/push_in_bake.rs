@@ -102,7 +102,8 @@ async fn stable_pods_that_cannot_come_back_are_given_up_in_a_hold_and_halt_a_can
     world.halts_for("checkout", "StableNotReady").await?;
     let halted = world.event("checkout", "Halted").await?;
     let note = "the canary has no stable pods to be compared with: 0 of 4 pods of revision 1 are Ready after 20 s; the 4 pods \
-                of revision 2 serve meanwhile";
+                of revision 2 serve meanwhile; paused with 0 new pods: goes on when the stable pods are Ready; or approve it without \
+                a canary, or push another template";
     assert_eq!(halted, [note]);
     assert_eq!(world.events("checkout", "StableReturns").await?.len(), 2, "once in the hold, and for the canary");
     assert_eq!(world.history.most_pods_of("checkout", "v3"), 0);

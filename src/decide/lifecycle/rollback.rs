@@ -78,7 +78,7 @@ impl<'a> Step<'a> {
             }
             _ => {
                 if self.may_hold() {
-                    self.announce_once(EventReason::Halted, cause, &text);
+                    self.announce_halt(cause, &text);
                 }
                 self.stand_still(cause, text);
             }
