@@ -194,6 +194,7 @@ fn queue(
         context.take_in(&view.key());
         context.keeper.look_at(&view.key());
     }
+    context.forget_gone();
     let known = context.deployment_store.state();
     let known = stream::iter(known.into_iter().map(|view| Request::from(ObjectRef::from_obj(view.as_ref()))));
     // A look at it was read, or its gate is another.

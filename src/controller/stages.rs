@@ -299,7 +299,10 @@ impl Context {
             Action::Answer => self.counted(Change::Answer, self.applier.answer(facts)).await?,
             Action::Resize(sizes) => {
                 self.counted(Change::Resize, self.applier.resize(facts, sizes)).await?;
-                // It is the ReplicaSets' generations that moved, not the Deployment's.
+                // It is the ReplicaSets that have changed, of which the Deployment does not tell.
+                if let Some((version, _)) = &mut tracked.facts {
+                    version.clear();
+                }
                 return Ok(());
             }
             Action::Pardon { replica_set } => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::controller::Action as Requeue;
+use kube::runtime::reflector::ObjectRef;
 use tracing::{info, warn};
 
 use super::Context;
@@ -16,7 +17,7 @@ use crate::record::metrics::Change;
 use crate::record::status::state_of;
 use crate::watch::rollout::DeploymentKey;
 use crate::watch::view::DeploymentView;
-use crate::watch::{facts, policy_exists};
+use crate::watch::{PolicyView, facts, policy_exists};
 
 /// How often a hold that is another operator's is looked at again, when no policy selects what it holds.
 const OTHERS: Duration = Duration::from_secs(30);
@@ -96,6 +97,16 @@ impl Context {
         Ok(Requeue::await_change())
     }
 
+    /// Deployments that went while nobody acted on it are forgotten, as they would have been then.
+    pub(super) fn forget_gone(&self) {
+        for policy in self.policy_store.state() {
+            for deployment in gone(&policy, |key| self.deployment_store.get(&ObjectRef::from(key)).is_some()) {
+                info!(policy = %policy.key(), deployment, "forgotten: it went while no operator led");
+                self.forget_in_status(&policy.key(), deployment);
+            }
+        }
+    }
+
     /// Another operator's policy governs it: nothing of it is touched, and nothing kept.
     pub(super) fn leave_to(&self, governing: &PolicyKey, key: &DeploymentKey, tracked: &mut Tracked) {
         self.stop_measuring(key, tracked);
@@ -114,5 +125,29 @@ impl Context {
             None if holder.name.is_empty() => Ok(false),
             None => Ok(policy_exists(&self.client, view, holder).await?),
         }
+    }
+}
+
+/// The Deployments of which the policy's status tells and that are not there.
+fn gone(policy: &PolicyView, is_there: impl Fn(&DeploymentKey) -> bool) -> Vec<&str> {
+    let namespace = policy.key().namespace;
+    let is_gone = |name: &&String| !is_there(&DeploymentKey { namespace: namespace.clone(), name: (*name).clone() });
+    policy.status.rollouts.keys().filter(is_gone).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::policies::tests::view;
+
+    #[test]
+    fn of_what_a_status_tells_only_that_is_gone_which_is_not_in_the_policys_own_namespace() {
+        let mut policy = view(serde_json::json!([]));
+        for name in ["ofen", "herd", "topf"] {
+            policy.status.rollouts.insert(name.to_owned(), crate::api::status::RolloutStatus::default());
+        }
+        let there = [("laden", "ofen"), ("lager", "herd"), ("laden", "pfanne")];
+        let is_there = |key: &DeploymentKey| there.contains(&(key.namespace.as_str(), key.name.as_str()));
+        assert_eq!(gone(&policy, is_there), ["herd", "topf"]);
     }
 }

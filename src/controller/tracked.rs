@@ -37,7 +37,7 @@ pub(super) struct Tracked {
     pub(super) reading: Option<Reading>,
     /// Whether the new pods stay Ready.
     pub(super) stability: Stability,
-    /// The facts, with the `resourceVersion` of the Deployment they were made from.
+    /// The facts, with the `resourceVersion` of the Deployment they were made from; empty when they are to be made anew.
     pub(super) facts: Option<(String, Rollout)>,
     /// The template that the Deployment has.
     pub(super) newest: Option<TemplateIds>,

@@ -49,6 +49,10 @@ pub enum EventReason {
     RevisionRejected,
     /// There is nothing to go back to.
     NoRollbackTarget,
+    /// Pods of the stable revision are brought back in place of those of one that has not succeeded.
+    StableReturns,
+    /// They did not become Ready, and are not waited for any more.
+    StableNotReady,
     /// The change could not be made.
     ActionFailed,
 }
@@ -80,6 +84,8 @@ impl EventReason {
             Self::EvidenceMissing => "EvidenceMissing",
             Self::RevisionRejected => "RevisionRejected",
             Self::NoRollbackTarget => "NoRollbackTarget",
+            Self::StableReturns => "StableReturns",
+            Self::StableNotReady => "StableNotReady",
             Self::ActionFailed => "ActionFailed",
         }
     }

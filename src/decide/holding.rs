@@ -72,14 +72,62 @@ fn pods_of(share: u64, of: u64, replicas: u32) -> u32 {
     u32::try_from(share.div_ceil(of)).unwrap_or(u32::MAX).clamp(1, replicas.max(1))
 }
 
+/// The stable revision is to have pods again, and those of other revisions serve until these are Ready.
+#[derive(Debug)]
+pub struct Return<'a> {
+    /// The stable revision.
+    pub stable: &'a Revision,
+    /// The pods that it is to have.
+    pub pods: u32,
+    /// The others, newest first.
+    pub others: Vec<&'a Revision>,
+}
+
+/// What serves in place of stable pods that are wanted and not Ready; `None` when nothing does, or all of them are.
+#[must_use]
+pub fn returning<'a>(facts: &'a Rollout, stable: &'a Revision, pods: u32) -> Option<Return<'a>> {
+    let others: Vec<_> = facts.others.iter().filter(|other| other.uid != stable.uid && other.desired > 0).collect();
+    (!others.is_empty() && stable.ready < pods).then_some(Return { stable, pods, others })
+}
+
+impl Return<'_> {
+    /// Pods of the others that are Ready.
+    #[must_use]
+    pub fn serving(&self) -> u32 {
+        self.others.iter().map(|other| other.ready).sum()
+    }
+
+    /// Nothing of the stable revision is Ready, and the others can do without it. Once it was given up, it is wanted again
+    /// only when nothing else serves.
+    #[must_use]
+    pub fn is_hopeless(&self, replicas: u32) -> bool {
+        let enough = if self.stable.desired == 0 { 1 } else { replicas };
+        self.stable.ready == 0 && self.serving() >= enough.max(1)
+    }
+}
+
+/// Whether stable pods that are to come back are still waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// They are.
+    Lasts,
+    /// Not if none of them is Ready, and others serve.
+    IsOver,
+}
+
 /// Holds the rollout without pods of the new template, which is how it waits to be let in. What has pods already loses
 /// them: the new ones at once, those of other revisions when the stable ones can do without them.
 #[must_use]
-pub fn without_pods(facts: &Rollout, stable: Option<&Revision>, hold: Hold) -> Next {
+pub fn without_pods(facts: &Rollout, stable: Option<&Revision>, patience: Patience, hold: Hold) -> Next {
     let Some(stable) = stable else {
         return if facts.pause == Pause::Ours { Next::Reached } else { Next::Do(Action::Pause(hold)) };
     };
-    let sizes = sizes(facts, stable, facts.replicas, 0);
+    let is_given_up = patience == Patience::IsOver
+        && returning(facts, stable, facts.replicas).is_some_and(|returning| returning.is_hopeless(facts.replicas));
+    let mut sizes = sizes(facts, stable, facts.replicas, 0);
+    if is_given_up {
+        sizes.iter_mut().filter(|size| size.uid == stable.uid).for_each(|size| size.pods = 0);
+    }
     let strays_stay = sizes.iter().any(|size| size.pods > 0 && size.replica_set != stable.replica_set);
     if strays_stay {
         return resized(facts, sizes, Room::Beside(1), hold);

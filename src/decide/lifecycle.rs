@@ -15,6 +15,7 @@ mod asks;
 mod canary;
 mod control;
 mod rejected;
+mod returning;
 mod rollback;
 mod step;
 mod validating;
@@ -30,7 +31,7 @@ use super::budget::Gate;
 use super::service::Trouble;
 use super::state::{Cause, Incident, Outcome, Phase, Remembered, State};
 use crate::policy::{Approval, Canary, Mode, Monitor, OnUnknownBudget};
-use crate::watch::rollout::{Condemned, Pause, Rollout, Settings, TemplateId};
+use crate::watch::rollout::{Condemned, Pause, Revision, Rollout, Settings, TemplateId};
 
 /// A service that is not green this long after the decision is reported as not recovered; looks go on.
 pub const RECOVERY_TIMEOUT: SignedDuration = SignedDuration::from_mins(10);
@@ -115,8 +116,10 @@ pub fn decide(state: Option<&State>, input: &Input<'_>) -> Decision {
     };
     if state.newest.template == input.facts.template {
         Step::new(state.clone(), input).heard().in_phase()
-    } else if let Some(incident) = landed_rollback(state, input) {
-        recovering(state, incident, input)
+    } else if let Some((condemned, incident)) = landed_rollback(state, input) {
+        let mut noted = state.clone();
+        condemn(&mut noted, &condemned.template, &condemned.template_without_restart);
+        recovering(&noted, incident, input)
     } else if input.mode == Mode::Enforce && is_condemned(state, input.facts) {
         reject(state, input)
     } else if completed_unseen(input) {
@@ -295,7 +298,7 @@ fn reject(previous: &State, input: &Input<'_>) -> Decision {
         |incident| format!("it was rolled back: {}", incident.reason),
     );
     let message = format!("template {} came again and is held: {why}; push another template", newest.template);
-    let announcements = vec![Announcement::new(EventReason::RevisionRejected, message.clone())];
+    let mut announcements = vec![Announcement::new(EventReason::RevisionRejected, message.clone())];
     let state = State {
         phase: Phase::Rejected,
         since: input.now,
@@ -314,9 +317,8 @@ fn reject(previous: &State, input: &Input<'_>) -> Decision {
         ..previous.clone()
     };
     let mut decision = Step::new(state, input).in_phase();
-    decision.announcements = announcements;
-    decision.restart_evidence = true;
-    decision
+    announcements.append(&mut decision.announcements);
+    Decision { announcements, restart_evidence: true, ..decision }
 }
 
 /// The stable template is in place again: it is the newest one now, and its pods are looked at.
@@ -351,7 +353,7 @@ fn recovering(previous: &State, incident: Incident, input: &Input<'_>) -> Decisi
 }
 
 /// Our rollback was accepted, and the process that asked for it did not live to note it.
-fn landed_rollback(state: &State, input: &Input<'_>) -> Option<Incident> {
+fn landed_rollback<'a>(state: &State, input: &Input<'a>) -> Option<(&'a Revision, Incident)> {
     if state.phase == Phase::Rejected {
         // Its owner has put the stable template back, not we.
         return None;
@@ -364,11 +366,21 @@ fn landed_rollback(state: &State, input: &Input<'_>) -> Option<Incident> {
         .find(|revision| revision.template == state.newest.template && stable.template != revision.template)?;
     let Condemned { reason, at: decided } = condemned.condemned.clone()?;
     let noted = state.incident.clone().filter(|incident| incident.condemned.template == condemned.template);
-    Some(noted.unwrap_or_else(|| {
+    let incident = noted.unwrap_or_else(|| {
         // It may have been noted last before Kubernetes gave it a number.
         let condemned = Remembered { template: condemned.template.clone(), revision: condemned.number };
         Incident { condemned, decided, reason, outcome: None, ended: None }
-    }))
+    });
+    Some((condemned, incident))
+}
+
+/// Remembers that the template was rolled back, beyond the life of its ReplicaSet and of this process.
+fn condemn(state: &mut State, template: &TemplateId, without_restart: &TemplateId) {
+    state.succeeded.retain(|succeeded| succeeded != template);
+    state.condemned.retain(|condemned| condemned != without_restart);
+    state.condemned.push(without_restart.clone());
+    let surplus = state.condemned.len().saturating_sub(State::CONDEMNED_KEPT);
+    state.condemned.drain(..surplus);
 }
 
 /// A restart that failed is no word against the template that was restarted: that one has succeeded.
@@ -408,6 +420,8 @@ mod control_tests;
 mod gate_tests;
 #[cfg(test)]
 mod let_go_tests;
+#[cfg(test)]
+mod returning_tests;
 #[cfg(test)]
 mod rollback_tests;
 #[cfg(test)]

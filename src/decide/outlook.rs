@@ -47,13 +47,15 @@ pub fn outlook(state: &State) -> String {
 }
 
 /// How a standstill of this cause ends.
-fn ends_with(cause: Cause) -> &'static str {
+pub(super) const fn ends_with(cause: Cause) -> &'static str {
     match cause {
         Cause::SharedCause | Cause::CauseUnclear => {
             "goes on after two windows without a violation; is rolled back once the release is to blame"
         }
         Cause::NoRollbackTarget => "goes on after two windows without a violation; or push another template",
-        Cause::WorseThanStable => "push another template; is rolled back if it comes to violate the budget",
+        Cause::WorseThanStable => {
+            "approve it, or push another template; is rolled back if it comes to violate the budget"
+        }
         Cause::AutoRollbackOff => "push another template, or switch monitor.autoRollback on",
         Cause::ObserveOnly => "nothing is done in mode Observe; push another template, or roll back yourself",
         Cause::PausedByOwner => "resume it to have it rolled back, or push another template",
@@ -61,6 +63,9 @@ fn ends_with(cause: Cause) -> &'static str {
         Cause::AboveWarning => "goes on when the window's burn rate is no longer above the warning",
         Cause::CannotRun => "goes on when its pods can run",
         Cause::CanaryUnstable => "goes on when its pods stay Ready",
+        Cause::StableNotReady => {
+            "goes on when the stable pods are Ready; or approve it without a canary, or push another template"
+        }
         Cause::RevisionRejected => "push another template, or approve this one",
         Cause::BudgetSpent => {
             "goes on when enough of the budget is left; or override it, or go back to a revision that succeeded"

@@ -90,6 +90,8 @@ pub enum Cause {
     CannotRun,
     /// Its pods were Ready and fell back.
     CanaryUnstable,
+    /// The stable pods that the canary is to be compared with were brought back, and are not Ready.
+    StableNotReady,
     /// It is to be rolled back, and there is nothing to go back to.
     NoRollbackTarget,
     /// It is to be rolled back, and `monitor.autoRollback` is off.
@@ -114,7 +116,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BudgetSpent,
         Self::BudgetUnknown,
         Self::ApprovalRequired,
@@ -130,6 +132,7 @@ impl Cause {
         Self::EvidenceMissing,
         Self::CannotRun,
         Self::CanaryUnstable,
+        Self::StableNotReady,
         Self::NoRollbackTarget,
         Self::AutoRollbackOff,
         Self::PausedByOwner,
@@ -153,6 +156,7 @@ impl Cause {
             Self::EvidenceMissing => "EvidenceMissing",
             Self::CannotRun => "CannotRun",
             Self::CanaryUnstable => "CanaryUnstable",
+            Self::StableNotReady => "StableNotReady",
             Self::NoRollbackTarget => "NoRollbackTarget",
             Self::AutoRollbackOff => "AutoRollbackOff",
             Self::PausedByOwner => "PausedByOwner",

@@ -22,7 +22,7 @@ use crate::cli::duration;
 use crate::decide::announcement::EventReason;
 use crate::decide::state::Phase;
 use crate::watch::DeploymentView;
-use crate::watch::annotations::{APPROVE, OVERRIDE, OVERRIDE_UNTIL, ROLLBACK, ROLLBACK_REASON};
+use crate::watch::annotations::{APPROVE, OVERRIDE, OVERRIDE_TEMPLATE, OVERRIDE_UNTIL, ROLLBACK, ROLLBACK_REASON};
 
 /// Who the API server notes as the one who set our annotations.
 pub(super) const FIELD_MANAGER: &str = "kubectl-errorbudget";
@@ -189,7 +189,8 @@ impl Ask {
             // What an earlier ask left behind must not be taken for this one's: a reason, an end.
             Self::Rollback { reason, .. } => json!({ROLLBACK: template, ROLLBACK_REASON: reason}),
             Self::Override { reason, until } => {
-                json!({OVERRIDE: reason, OVERRIDE_UNTIL: until.map(|until| format!("{until:.0}"))})
+                let until = until.map(|until| format!("{until:.0}"));
+                json!({OVERRIDE: reason, OVERRIDE_UNTIL: until, OVERRIDE_TEMPLATE: template})
             }
         };
         json!({"metadata": {"annotations": annotations}})

@@ -19,6 +19,14 @@ pub const OVERRIDE: &str = "errorbudget.dev/override";
 /// On a Deployment, set by people: until when [`OVERRIDE`] counts, as RFC 3339.
 pub const OVERRIDE_UNTIL: &str = "errorbudget.dev/override-until";
 
+/// On a Deployment, set by whoever knows it: the id of the template that [`OVERRIDE`] is meant for. Without it that is the
+/// newest template when the operator comes to read it.
+pub const OVERRIDE_TEMPLATE: &str = "errorbudget.dev/override-template";
+
+/// What the admission policy writes to [`OVERRIDE_TEMPLATE`] when another template comes while an override stands that names
+/// none: it cannot compute an id.
+pub const EARLIER_TEMPLATE: &str = "earlier";
+
 /// On a Deployment: who set [`OVERRIDE`], as the admission policy saw it.
 pub const OVERRIDE_BY: &str = "errorbudget.dev/override-by";
 
@@ -52,8 +60,17 @@ pub const OWN_MIN_READY_SECONDS: &str = "errorbudget.dev/own-min-ready-seconds";
 pub const OWN_PROGRESS_DEADLINE_SECONDS: &str = "errorbudget.dev/own-progress-deadline-seconds";
 
 /// What people may ask of us, and who did: all of it is taken away once it is answered.
-pub const ASKS: [&str; 8] =
-    [OVERRIDE, OVERRIDE_UNTIL, OVERRIDE_BY, APPROVE, APPROVE_BY, ROLLBACK, ROLLBACK_REASON, ROLLBACK_BY];
+pub const ASKS: [&str; 9] = [
+    OVERRIDE,
+    OVERRIDE_UNTIL,
+    OVERRIDE_TEMPLATE,
+    OVERRIDE_BY,
+    APPROVE,
+    APPROVE_BY,
+    ROLLBACK,
+    ROLLBACK_REASON,
+    ROLLBACK_BY,
+];
 
 /// On a ReplicaSet: it was rolled back; a [`Condemned`] as JSON.
 pub const CONDEMNED: &str = "errorbudget.dev/condemned";

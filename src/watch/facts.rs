@@ -5,10 +5,10 @@ use std::cmp::Reverse;
 use serde::Deserialize;
 
 use super::annotations::{
-    APPROVE, APPROVE_BY, CONDEMNED, Condemned, HoldMark, OVERRIDE, OVERRIDE_BY, OVERRIDE_UNTIL, REQUESTED_BY, ROLLBACK,
-    ROLLBACK_BY, ROLLBACK_REASON,
+    APPROVE, APPROVE_BY, CONDEMNED, Condemned, EARLIER_TEMPLATE, HoldMark, OVERRIDE, OVERRIDE_BY, OVERRIDE_TEMPLATE,
+    OVERRIDE_UNTIL, REQUESTED_BY, ROLLBACK, ROLLBACK_BY, ROLLBACK_REASON,
 };
-use super::rollout::{self, Ask, Asks, Held, Pause, Progress, Revision, Rollout, TemplateId};
+use super::rollout::{self, Ask, Asks, Held, MeantFor, Pause, Progress, Revision, Rollout, TemplateId};
 use super::view::{ConditionView, DeploymentView, ReplicaSetView, StrategyView, settings};
 
 /// What Kubernetes keeps when `spec.revisionHistoryLimit` is absent.
@@ -97,6 +97,10 @@ fn asks(deployment: &DeploymentView) -> Asks {
     Asks {
         overriding: ask(OVERRIDE, OVERRIDE_BY),
         override_until: deployment.asked(OVERRIDE_UNTIL).map(ToOwned::to_owned),
+        override_template: deployment.asked(OVERRIDE_TEMPLATE).map(|named| match named {
+            EARLIER_TEMPLATE => MeantFor::Earlier,
+            template => MeantFor::Template(template.to_owned()),
+        }),
         approve: ask(APPROVE, APPROVE_BY),
         rollback: ask(ROLLBACK, ROLLBACK_BY),
         rollback_reason: deployment.asked(ROLLBACK_REASON).map(ToOwned::to_owned),

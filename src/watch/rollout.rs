@@ -194,6 +194,15 @@ pub struct Ask {
     pub by: Option<String>,
 }
 
+/// Which template an override is meant for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MeantFor {
+    /// The one of this id.
+    Template(String),
+    /// One that another has followed since.
+    Earlier,
+}
+
 /// What people ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asks {
@@ -201,6 +210,8 @@ pub struct Asks {
     pub overriding: Option<Ask>,
     /// Until when that counts.
     pub override_until: Option<String>,
+    /// Which template it is meant for, if that was said.
+    pub override_template: Option<MeantFor>,
     /// Let the template of this id take its next step.
     pub approve: Option<Ask>,
     /// Roll the template of this id back.

@@ -1,6 +1,6 @@
 //! Where a canary's hold begins in the middle of something, and what moves while it lasts.
 
-use gatekeeper::decide::holding::{self, Next};
+use gatekeeper::decide::holding::{self, Next, Patience};
 use gatekeeper::watch::rollout::Rollout;
 use serde_json::json;
 
@@ -58,7 +58,7 @@ async fn held_without_pods_it_stays_so_from_none_to_some_replicas() {
     until_held(&shop, &stable, 20).await;
     let without_pods = async || {
         let next = |facts: &Rollout| match facts.others.iter().find(|other| other.uid == stable) {
-            Some(stable) => holding::without_pods(facts, Some(stable), hold()),
+            Some(stable) => holding::without_pods(facts, Some(stable), Patience::Lasts, hold()),
             None => Next::Wait,
         };
         shop.pursue(next).await

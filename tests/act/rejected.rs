@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatekeeper::decide::action::Hold;
-use gatekeeper::decide::holding;
+use gatekeeper::decide::holding::{self, Patience};
 use gatekeeper::decide::state::Cause;
 use gatekeeper::watch::rollout::Rollout;
 
@@ -17,7 +17,7 @@ async fn hold(shop: &Shop, stable: &str) {
     let hold = Hold { policy: "checkout".to_owned(), cause: Cause::RevisionRejected };
     let next = |facts: &Rollout| {
         let stable = facts.others.iter().find(|revision| revision.uid == stable);
-        holding::without_pods(facts, stable, hold.clone())
+        holding::without_pods(facts, stable, Patience::Lasts, hold.clone())
     };
     shop.pursue(next).await;
 }

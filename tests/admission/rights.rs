@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ground::{NAME, Shop, deployment};
+use crate::ground::{NAME, Shop, deployment, template};
 
 fn wish(name: &str) -> Value {
     json!({format!("errorbudget.dev/{name}"): "because"})
@@ -45,6 +45,7 @@ async fn the_example_roles_let_each_ask_for_what_it_may_and_no_more() {
     for (name, verb, what) in [
         ("override", "override", "override"),
         ("override-until", "override", "override"),
+        ("override-template", "override", "override"),
         ("release", "override", "override"),
         ("approve", "approve", "approve"),
         ("rollback", "rollback", "roll back by"),
@@ -90,6 +91,23 @@ async fn to_change_a_wish_needs_the_right_and_to_take_it_back_does_not() {
         .annotate(json!({"errorbudget.dev/override": null, until: null}))
         .await
         .expect("everyone may take it back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_template_an_override_is_for_is_said_by_right_and_that_it_is_for_none_by_everyone() {
+    let shop = Shop::open("rights-template").await;
+    let named = |template: Value| json!({"errorbudget.dev/override-template": template});
+    shop.admin.annotate(wish("override")).await.expect("the administrator may");
+    let developer = shop.developer().await;
+    developer.annotate(named(json!("b0b0"))).await.expect_err("it may be another one than was meant");
+    let both = json!({"metadata": {"annotations": named(json!("b0b0"))}, "spec": template("tea:2")["spec"]});
+    developer.write(both).await.expect_err("not with a template of one's own either");
+    shop.admin.annotate(named(json!("a0a0"))).await.expect("the administrator may");
+    for other in [json!("b0b0"), Value::Null] {
+        developer.annotate(named(other.clone())).await.expect_err(&format!("{other} is another template"));
+    }
+    developer.annotate(named(json!("earlier"))).await.expect("nothing passes by it");
+    developer.annotate(named(Value::Null)).await.expect_err("now something would");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,39 @@ async fn another_end_of_an_override_is_another_wish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_override_that_stands_is_not_meant_for_a_template_that_comes_later() {
+    let shop = Shop::open("wish-earlier").await;
+    let (ann, developer) = (ann(&shop).await, shop.developer().await);
+    let meant_for = |found: &Value| annotation(found, "override-template").map(ToOwned::to_owned);
+    let asked = ann.annotate(json!({key("override"): "outage"})).await.expect("ann may");
+    assert_eq!(meant_for(&asked), None);
+    let scaled = developer.write(json!({"spec": {"replicas": 3}})).await.expect("it is accepted");
+    assert_eq!(meant_for(&scaled), None, "the template is the same");
+    let pushed = developer.release("tea:2").await.expect("it is accepted");
+    assert_eq!((meant_for(&pushed).as_deref(), by(&pushed, "override")), (Some("earlier"), Some("ann")));
+
+    // With the template, or bound to one, it says for itself what it is for.
+    let together = json!({
+        "metadata": {"annotations": {key("override"): "the fix", key("override-template"): null}},
+        "spec": template("tea:3")["spec"],
+    });
+    let brought = ann.write(together).await.expect("ann may");
+    assert_eq!(meant_for(&brought), None);
+    ann.annotate(json!({key("override-template"): "a0a0"})).await.expect("ann may");
+    let overtaken = developer.release("tea:4").await.expect("it is accepted");
+    assert_eq!((meant_for(&overtaken).as_deref(), by(&overtaken, "override")), (Some("a0a0"), Some("ann")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_override_of_another_template_is_another_wish() {
+    let shop = Shop::open("wish-template").await;
+    let named = |template: &str| json!({key("override"): "outage", key("override-template"): template});
+    ann(&shop).await.annotate(named("a0a0")).await.expect("ann may");
+    let changed = shop.admin.annotate(named("b0b0")).await.expect("the administrator may");
+    assert_eq!(by(&changed, "override"), Some("admin"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_writes_other_things_changes_nothing_of_it() {
     let shop = Shop::open("wish-others").await;
     let ann = ann(&shop).await;

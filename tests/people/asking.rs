@@ -83,6 +83,7 @@ async fn an_override_says_why_and_until_when() {
     let until: jiff::Timestamp = shop.annotation(UNTIL).await.expect("an end").parse().expect("RFC 3339");
     let lasting = until.duration_since(earliest).as_secs();
     assert!((7190..7290).contains(&lasting), "{until}");
+    assert_eq!(shop.annotation("errorbudget.dev/override-template").await, Some(shop.template().await));
     shop.answer(OVERRIDE, "Overridden", "somebody lets template x pass").await;
     let ended = overriding.end().await;
     assert_eq!((ended.code, ended.output.as_str()), (0, "Overridden: somebody lets template x pass\n"), "{ended:?}");

@@ -59,6 +59,10 @@ async fn what_is_worse_than_stable_goes_on_when_a_person_approves_it() -> Result
     let world = governed("asked-worse", policy).await?;
     world.release("checkout", Release::new("v2").burning(2.0)).await?;
     world.halts_for("checkout", "WorseThanStable").await?;
+    let halted = world.event("checkout", "Halted").await?;
+    let way_on = "; paused with 1 new pod: approve it, or push another template; is rolled back if it comes to violate \
+                  the budget";
+    assert!(halted.len() == 1 && halted[0].ends_with(way_on), "{halted:?}");
     ask(&world, "approve", &template(&world).await?).await?;
     world.reaches("checkout", "Succeeded").await?;
     let approved = world.event("checkout", "Approved").await?;

@@ -104,3 +104,54 @@ async fn a_person_has_a_good_release_rolled_back_and_their_reason_is_kept() -> R
     assert!(code == Some(3) && told.contains("customers call"), "{code:?}: {told}");
     Ok(())
 }
+
+/// While no operator looks, an override is asked for with `how`, and then `newer` is pushed.
+async fn override_is_overtaken(world: &World, how: impl AsyncFnOnce() -> Result<()>, newer: &str) -> Result<String> {
+    let template = world.rollout("checkout").await?.newest.unwrap_or_default().template;
+    world.operator().process.stop().await?;
+    how().await?;
+    world.release("checkout", Release::new(newer).burning(0.3)).await?;
+    world.operator().process.start()?;
+    world.operator().wait_until_ready().await?;
+    Ok(template)
+}
+
+#[tokio::test]
+async fn an_override_that_another_push_overtakes_lets_neither_pass() -> Result<()> {
+    let policy = Policy::of("checkout").monitoring("6s");
+    let world = governed("command-overtaken", policy).await?;
+    world.patch_policy("checkout", json!({"spec": {"validate": {"threshold": "0.001"}}})).await?;
+    world.gate_is("checkout", "Closed").await?;
+    world.release("checkout", Release::new("v2").burning(0.3)).await?;
+    world.is_because("checkout", "BudgetSpent").await?;
+
+    let overriding = ["override", "deployment/checkout", "--reason", "v2 is the fix"];
+    let by_command = async || {
+        let (code, told) = run(&world, &overriding).await?;
+        assert!(code == Some(5) && told.contains("has not answered yet"), "{code:?}: {told}");
+        Ok(())
+    };
+    let v2 = override_is_overtaken(&world, by_command, "v3").await?;
+    let refused = world.event("checkout", "AskRefused").await?;
+    let why = format!("errorbudget.dev/override is not followed: it names template \"{v2}\", and ");
+    assert!(refused.len() == 1 && refused[0].starts_with(&why), "{refused:?}");
+
+    world.is_because("checkout", "BudgetSpent").await?;
+    let annotate = ["annotate", "deployment", "checkout", "errorbudget.dev/override=v3 is the fix"];
+    let by_hand = async || world.kubectl(&annotate).await.map(drop);
+    override_is_overtaken(&world, by_hand, "v4").await?;
+    let refused = world.events_of("checkout", "AskRefused", 2).await?;
+    assert!(refused[1].contains("is not followed: it was set before template "), "{refused:?}");
+
+    let held = world.is_because("checkout", "BudgetSpent").await?;
+    assert_eq!((held.phase.as_str(), held.overridden), ("Validating", None));
+    world.pods_are("checkout", "v1: 10/10").await?;
+    assert_eq!(world.events("checkout", "Overridden").await?, [""; 0]);
+    let (code, told) =
+        run(&world, &["override", "deployment/checkout", "--reason", "this one", "--timeout", "2m"]).await?;
+    assert!(code == Some(0) && told.starts_with("Overridden: "), "{code:?}: {told}");
+    world.reaches("checkout", "Succeeded").await?;
+    assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v3", "v4"]);
+    assert_eq!(world.history.most_pods_of("checkout", "v2") + world.history.most_pods_of("checkout", "v3"), 0);
+    Ok(())
+}

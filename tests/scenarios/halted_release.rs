@@ -84,7 +84,12 @@ async fn a_release_that_is_worse_than_the_stable_pods_but_within_the_budget_is_h
     let events = world.event("checkout", "Halted").await?;
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].contains(" exceeds the warning 0.5x; "), "{events:?}");
-    assert!(events[0].ends_with("; worse than the stable pods, but not shown to violate the budget"), "{events:?}");
+    assert!(
+        events[0].contains("; worse than the stable pods, but not shown to violate the budget; paused with "),
+        "{events:?}"
+    );
+    let way_on = ": approve it, or push another template; is rolled back if it comes to violate the budget";
+    assert!(events[0].ends_with(way_on), "{events:?}");
     assert_eq!(world.events("checkout", "RolledBack").await?, [""; 0]);
 
     // It is for its owner to go on: with another template.

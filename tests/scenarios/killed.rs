@@ -101,7 +101,19 @@ async fn killed_after_the_patch_its_successor_finds_it_done_and_tells() -> Resul
     world.operator().process.kill()?;
     assert_eq!(world.events("checkout", "RolledBack").await?, [""; 0], "it was too late");
     start_again(&world).await?;
-    ends_with_one_rollback(&world).await
+    ends_with_one_rollback(&world).await?;
+    comes_again_without_its_replica_set(&world).await
+}
+
+/// The mark on the ReplicaSet dies with it; what the status says does not.
+async fn comes_again_without_its_replica_set(world: &World) -> Result<()> {
+    assert_eq!(world.rollout("checkout").await?.condemned.len(), 1);
+    for set in world.replica_sets("checkout").await?.into_iter().filter(|set| set.version == "v2") {
+        world.kubectl(&["delete", "replicaset", &set.name]).await?;
+    }
+    world.release("checkout", Release::new("v2").burning(100.0)).await?;
+    world.reaches("checkout", "Rejected").await?;
+    Ok(())
 }
 
 /// From when this returns, the API server accepts no status of a policy of this scenario any more.

@@ -53,6 +53,7 @@ mod no_traffic;
 mod people_in_charge;
 mod pod_evidence;
 mod policy_deleted;
+mod push_in_bake;
 mod query;
 mod quick_rollout;
 mod reactive;

@@ -1,4 +1,4 @@
-//! Whatever no policy governs any more is released, and nothing else about it is touched.
+//! Whatever no policy governs any more is released, and nothing else about it is touched; what is gone is forgotten.
 
 use std::time::Duration;
 
@@ -94,4 +94,29 @@ async fn a_halted_rollout_goes_on_when_the_operator_finds_its_policy_gone_after_
     operator.start()?;
     world.operator().wait_until_ready().await?;
     assert_released(&world, &written).await
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_deleted_while_the_operator_is_down_is_forgotten_when_it_is_back() -> Result<()> {
+    let world = World::start(WorldOptions::named("deleted-while-down")).await?;
+    let both = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["checkout", "basket"]}]});
+    world.deploy(Service::new("basket").replicas(1), Release::new("v1")).await?;
+    let policy = Policy::of("checkout").with("/selector", both);
+    world.governed(Service::new("checkout").replicas(1), Release::new("v1"), policy).await?;
+    let told_of = async |expected: &[&str]| {
+        world
+            .eventually(&format!("the status tells of {expected:?}"), PATIENCE, async || {
+                let status = world.status("checkout").await?;
+                let names: Vec<_> = status.rollouts.keys().map(String::as_str).collect();
+                Ok(names == expected && status.targets == i32::try_from(expected.len()).ok())
+            })
+            .await
+    };
+    told_of(&["basket", "checkout"]).await?;
+    world.operator().process.stop().await?;
+    world.kubectl(&["delete", "deployment", "basket"]).await?;
+    assert_eq!(world.status("checkout").await?.rollouts.len(), 2, "nobody was there to see it");
+    world.operator().process.start()?;
+    world.operator().wait_until_ready().await?;
+    told_of(&["checkout"]).await
 }

@@ -9,7 +9,7 @@ use super::super::action::Action;
 use super::super::announcement::{Announcement, EventReason};
 use super::super::state::{Cause, Override, Phase};
 use super::step::Step;
-use crate::watch::rollout::Ask;
+use crate::watch::rollout::{Ask, Asks, MeantFor};
 
 impl Step<'_> {
     /// Takes in what people ask for.
@@ -27,12 +27,22 @@ impl Step<'_> {
         self.decision.state.heard = Some(asked);
         let template = self.decision.state.newest.template.0.clone();
         if let Some(ask) = &asks.overriding {
-            self.overriding(ask, asks.override_until.as_deref());
+            match &asks.override_template {
+                Some(MeantFor::Template(named)) if *named != template => {
+                    self.refuse("override", &of_another(named, &template));
+                }
+                Some(MeantFor::Earlier) => {
+                    let why =
+                        format!("it was set before template {template} came; override this one, too, if it is to pass");
+                    self.refuse("override", &why);
+                }
+                _ => self.overriding(ask, asks.override_until.as_deref()),
+            }
         }
         if let Some(ask) = &asks.approve {
             match ask.value == template {
                 true => self.approve(ask),
-                false => self.refuse("approve", &of_another(ask, &template)),
+                false => self.refuse("approve", &of_another(&ask.value, &template)),
             }
         }
         if let Some(ask) = &asks.rollback {
@@ -41,7 +51,7 @@ impl Step<'_> {
                 true => self.roll_back_asked(),
                 // Asking twice for the same does it once.
                 false if done == Some(ask.value.as_str()) => {}
-                false => self.refuse("rollback", &of_another(ask, &template)),
+                false => self.refuse("rollback", &of_another(&ask.value, &template)),
             }
         }
         self
@@ -157,16 +167,21 @@ fn who(ask: &Ask) -> String {
     ask.by.clone().unwrap_or_else(|| "somebody".to_owned())
 }
 
-fn of_another(ask: &Ask, template: &str) -> String {
-    format!("it names template {:?}, and {template} is the one that is rolled out", ask.value)
+fn of_another(named: &str, template: &str) -> String {
+    format!("it names template {named:?}, and {template} is the one that is rolled out")
 }
 
 /// What tells one wish from another.
-fn in_words(asks: &crate::watch::rollout::Asks) -> String {
+fn in_words(asks: &Asks) -> String {
     let value = |ask: &Option<Ask>| ask.as_ref().map_or(String::new(), |ask| ask.value.clone());
     let until = asks.override_until.clone().unwrap_or_default();
+    let meant_for = match &asks.override_template {
+        None => String::new(),
+        Some(MeantFor::Template(template)) => template.clone(),
+        Some(MeantFor::Earlier) => "-".to_owned(),
+    };
     // Each is cut by itself, so that a long reason does not hide what is asked beside it.
-    [value(&asks.overriding), until, value(&asks.approve), value(&asks.rollback)]
+    [value(&asks.overriding), until, meant_for, value(&asks.approve), value(&asks.rollback)]
         .map(|part| part[..part.floor_char_boundary(48)].to_owned())
         .join("|")
 }

@@ -36,7 +36,7 @@ impl<'a> Step<'a> {
 
     /// The step that the canary is at, the revision to keep beside it, and the room it has. `None` when the policy wants no
     /// such step any more, or nothing is left to keep.
-    fn place(&self) -> Option<(&'a Canary, CanaryStep, &'a Revision, Room)> {
+    pub(super) fn place(&self) -> Option<(&'a Canary, CanaryStep, &'a Revision, Room)> {
         let progress = self.decision.state.canary?;
         let canary = self.input.canary.filter(|_| self.input.mode == Mode::Enforce)?;
         let step = *canary.steps.get(progress.step)?;
@@ -54,9 +54,17 @@ impl<'a> Step<'a> {
             let text = format!("paused by its owner; {}", self.decision.state.message);
             return self.say(Cause::PausedByOwner, text);
         }
+        let waits = self.waits_for_stable();
+        if waits.is_some() && self.decision.state.approved.contains(&Cause::StableNotReady) {
+            let text = "a person approved it without the stable pods that a canary is compared with".to_owned();
+            self.say(Cause::NotConvicted, text);
+            return self.promote();
+        }
         match holding::with_canary(facts, stable, room, self.mark()) {
             Next::Do(action) => self.decision.action = action,
-            Next::Wait => self.decision.state.message = "its pods are being created".to_owned(),
+            Next::Wait => {
+                self.decision.state.message = waits.unwrap_or_else(|| "its pods are being created".to_owned());
+            }
             Next::Reached => self.hold_canary(canary, step, room),
         }
     }

@@ -6,7 +6,7 @@ use super::super::action::{CanaryHold, Room};
 use super::tests::{at, facts, halting, healthy, input, reasons, revision, violating};
 use super::*;
 use crate::policy::CanaryStep;
-use crate::watch::rollout::{Amount, Ask, Asks, Held};
+use crate::watch::rollout::{Amount, Ask, Asks, Held, MeantFor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -259,6 +259,28 @@ fn an_override_passes_a_closed_gate_and_is_answered() {
     let gone = facts("v2", 2, false, vec![revision("v1", 1, 8)]);
     let after = decide(Some(&answered.state), &Input { gate: &gate, ..input(&gone, &healthy(), 70) });
     assert_eq!((after.state.phase, &after.state.heard), (Phase::Promoting, &None), "the closed gate does not halt it");
+}
+
+#[test]
+fn an_override_that_another_push_overtook_does_not_let_that_one_pass() {
+    let gate = closed();
+    let v2 = decide(Some(&v1()), &Input { gate: &gate, ..input(&pushed(), &healthy(), 0) }).state;
+    let v3 = Rollout { pause: Pause::Ours, hold: ours("Validating"), template: TemplateId("v3".into()), ..pushed() };
+    let mut asked = asking(|asks, ask| asks.overriding = Some(ask), "P0", v3);
+    for (meant_for, why) in [
+        (MeantFor::Template("v2".into()), "it names template \"v2\", and v3 is the one that is rolled out"),
+        (MeantFor::Earlier, "it was set before template v3 came; override this one, too, if it is to pass"),
+    ] {
+        asked.asks.override_template = Some(meant_for);
+        let refused = decide(Some(&v2), &Input { gate: &gate, ..input(&asked, &healthy(), 60) });
+        assert_eq!((refused.state.phase, &refused.state.overridden), (Phase::Validating, &None));
+        let said = refused.announcements.iter().find(|said| said.reason == EventReason::AskRefused);
+        let note = format!("errorbudget.dev/override is not followed: {why}");
+        assert_eq!(said.map(|said| said.note.as_str()), Some(note.as_str()));
+    }
+    asked.asks.override_template = Some(MeantFor::Template("v3".into()));
+    let passed = decide(Some(&v2), &Input { gate: &gate, ..input(&asked, &healthy(), 60) });
+    assert_eq!(passed.state.phase, Phase::Promoting);
 }
 
 #[test]

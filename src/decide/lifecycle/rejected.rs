@@ -1,7 +1,6 @@
 //! A template that was rolled back came again.
 
 use super::super::action::Action;
-use super::super::holding::{self, Next};
 use super::super::state::{Cause, Phase};
 use super::release_if_held;
 use super::step::Step;
@@ -19,10 +18,7 @@ impl Step<'_> {
             self.decision.action = release_if_held(facts);
             return;
         }
-        let stable = self.stable();
-        if let Next::Do(action) = holding::without_pods(facts, stable, self.mark()) {
-            self.decision.action = action;
-        }
+        self.hold_without_pods();
     }
 
     /// A person wants the template that was rolled back after all: its rollout begins like any other's.

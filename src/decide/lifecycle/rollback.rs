@@ -2,9 +2,9 @@
 
 use super::super::action::Action;
 use super::super::announcement::{Announcement, EventReason};
-use super::super::state::{Cause, Incident, Outcome, Phase, State};
+use super::super::state::{Cause, Incident, Outcome, Phase};
 use super::step::Step;
-use super::{RECOVERY_TIMEOUT, release_if_held};
+use super::{RECOVERY_TIMEOUT, condemn, release_if_held};
 use crate::policy::Mode;
 use crate::watch::rollout::{Pause, Revision};
 
@@ -22,7 +22,6 @@ impl<'a> Step<'a> {
             self.decision.announcements.push(told);
         }
         self.say(cause, text.to_owned());
-        let template = &self.input.facts.template_without_restart;
         let state = &mut self.decision.state;
         state.incident = Some(Incident {
             condemned: state.newest.clone(),
@@ -31,11 +30,8 @@ impl<'a> Step<'a> {
             outcome: None,
             ended: None,
         });
-        state.succeeded.retain(|succeeded| *succeeded != state.newest.template);
-        state.condemned.retain(|condemned| condemned != template);
-        state.condemned.push(template.clone());
-        let surplus = state.condemned.len().saturating_sub(State::CONDEMNED_KEPT);
-        state.condemned.drain(..surplus);
+        let template = state.newest.template.clone();
+        condemn(state, &template, &self.input.facts.template_without_restart);
         state.monitor_until = None;
         state.clock_stopped = None;
         state.approved.retain(|cause| *cause == Cause::RollbackAsked);
@@ -82,7 +78,7 @@ impl<'a> Step<'a> {
             }
             _ => {
                 if self.may_hold() {
-                    self.announce_once(EventReason::Halted, cause, &text);
+                    self.announce_halt(cause, &text);
                 }
                 self.stand_still(cause, text);
             }

@@ -28,6 +28,17 @@ fn what_was_rolled_back_before_it_was_noted_with_a_number_is_told_with_its_numbe
 }
 
 #[test]
+fn a_template_whose_rollback_was_not_noted_is_known_when_it_comes_again_after_its_replica_set_is_gone() {
+    let begun = State { incident: None, condemned: vec![], phase: Phase::Promoting, ..rolling_back() };
+    let mark = Condemned { reason: "burn rate 14.2x".into(), at: at(30) };
+    let bad = crate::watch::rollout::Revision { condemned: Some(mark), ..revision("v2", 2, 3) };
+    let found = decide(Some(&begun), &input(&facts("v1", 3, false, vec![bad]), &healthy(), 40)).state;
+    assert_eq!(found.condemned, [TemplateId("v2".into())]);
+    let again = Rollout { canary: None, ..facts("v2", 4, false, vec![revision("v1", 3, 10)]) };
+    assert_eq!(decide(Some(&found), &input(&again, &healthy(), 900)).state.phase, Phase::Rejected);
+}
+
+#[test]
 fn what_cannot_be_rolled_back_any_more_leaves_no_record_of_a_rollback() {
     let state = rolling_back();
     assert_eq!(state.phase, Phase::RollingBack);

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::action::{Action, Hold};
 use super::super::analysis::Verdict;
 use super::super::announcement::{Announcement, EventReason};
+use super::super::outlook::ends_with;
 use super::super::service::Trouble;
 use super::super::state::{Cause, Phase, State};
 use super::{CALM_TIMEOUT, Decision, Input, newest, quiet, release_if_held, with_newest};
@@ -70,6 +71,7 @@ impl<'a> Step<'a> {
             Phase::Succeeded => self.decision.action = release_if_held(self.input.facts),
             Phase::Rejected => self.rejected(),
         }
+        self.tell_of_return();
         if self.is_answered && self.decision.action == Action::None {
             self.decision.action = Action::Answer;
         }
@@ -120,6 +122,9 @@ impl<'a> Step<'a> {
         let (verdict, cause, text) = match (self.verdict_of_service(), self.gate_stops()) {
             ((Verdict::Proceed, ..), Some((cause, text))) if self.may_be_stopped_by_gate() => {
                 (Verdict::Halt, cause, text)
+            }
+            (of_service @ (Verdict::Proceed, ..), _) => {
+                self.stable_is_missing().map_or(of_service, |(cause, text)| (Verdict::Halt, cause, text))
             }
             (of_service, _) => of_service,
         };
@@ -281,6 +286,7 @@ impl<'a> Step<'a> {
             }
             Cause::WorseThanStable | Cause::AutoRollbackOff => false,
             Cause::CannotRun | Cause::CanaryUnstable => self.input.trouble.is_none(),
+            Cause::StableNotReady => self.stable_is_missing().is_none(),
             Cause::BudgetSpent => self.gate_stops().or_else(|| self.gate_is_not_asked()).is_none(),
             Cause::EvidenceMissing | Cause::AboveWarning => judgement.verdict == Verdict::Proceed && !judgement.unread,
             _ => judgement.verdict == Verdict::Proceed,
@@ -306,8 +312,21 @@ impl<'a> Step<'a> {
             Mode::Enforce => text,
             Mode::Observe => format!("{text}; mode is Observe: would halt"),
         };
-        self.announce_once(reason_to_stop(cause), cause, &text);
+        self.announce_halt(cause, &text);
         self.stand_still(cause, text);
+    }
+
+    /// Who reads the Events of the Deployment alone sees that it is paused, and is told by whom and how it goes on.
+    pub(super) fn announce_halt(&mut self, cause: Cause, text: &str) {
+        let note = match self.may_hold() && !self.is_complete() {
+            true => {
+                let pods = self.input.facts.canary.as_ref().map_or(0, |canary| canary.desired);
+                let pods = if pods == 1 { "1 new pod".to_owned() } else { format!("{pods} new pods") };
+                format!("{text}; paused with {pods}: {}", ends_with(cause))
+            }
+            false => text.to_owned(),
+        };
+        self.announce_once(reason_to_stop(cause), cause, &note);
     }
 
     pub(super) fn stand_still(&mut self, cause: Cause, text: String) {

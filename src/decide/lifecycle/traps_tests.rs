@@ -103,3 +103,19 @@ fn what_is_asked_beside_a_long_reason_is_heard() {
     assert!(matches!(convicted.action, Action::RollBack { .. }), "{:?}", convicted.action);
     assert!(convicted.state.since >= at(60));
 }
+
+#[test]
+fn who_reads_the_events_of_a_rollout_that_is_merely_paused_is_told_how_it_goes_on() {
+    let v2 = facts("v2", 2, false, vec![revision("v1", 1, 8)]);
+    let running = decide(Some(&v1()), &input(&v2, &healthy(), 0)).state;
+    let halted = decide(Some(&running), &input(&v2, &halting(Cause::WorseThanStable), 30));
+    assert!(matches!(halted.action, Action::Pause(_)), "{:?}", halted.action);
+    let note = "38 errors in 2,671 requests; paused with 3 new pods: approve it, or push another template; is rolled back \
+                if it comes to violate the budget";
+    assert_eq!(halted.announcements[0].note, note);
+    assert_eq!(halted.state.message, "38 errors in 2,671 requests", "what comes next stands beside it");
+    let judgement = halting(Cause::WorseThanStable);
+    let observed = Input { mode: Mode::Observe, ..input(&v2, &judgement, 30) };
+    let told = decide(Some(&running), &observed).announcements;
+    assert!(told.iter().all(|told| !told.note.contains("paused with")), "{told:?}");
+}

@@ -2,7 +2,6 @@
 
 use super::super::announcement::EventReason;
 use super::super::budget::Gate;
-use super::super::holding::{self, Next};
 use super::super::state::{CanaryProgress, Cause, Phase};
 use super::release_if_held;
 use super::step::{NOTHING_IS_HELD, Step};
@@ -18,13 +17,12 @@ impl Step<'_> {
         match self.gate_stops().or_else(|| self.gate_is_not_asked()) {
             None => self.let_in(),
             Some((cause, text)) => {
-                let text = format!("template {} is held: {text}", self.decision.state.newest.template);
+                let template = &self.decision.state.newest.template;
+                let text = format!("template {template} is held: {text}{}", self.in_place_of_stable());
                 self.announce_once(EventReason::RolloutHeld, cause, &text);
                 self.say(cause, text);
-                if facts.pause != Pause::User
-                    && let Next::Do(action) = holding::without_pods(facts, self.stable(), self.mark())
-                {
-                    self.decision.action = action;
+                if facts.pause != Pause::User {
+                    self.hold_without_pods();
                 }
             }
         }

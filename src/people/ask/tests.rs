@@ -107,12 +107,16 @@ fn an_ask_names_its_template_and_touches_nothing_else() {
 }
 
 #[test]
-fn an_override_ends_when_it_was_said_to_and_not_when_an_earlier_one_was() {
+fn an_override_names_its_template_and_ends_when_it_was_said_to_and_not_when_an_earlier_one_was() {
     let annotations = |ask: Ask| ask.patch("b0b0")["metadata"]["annotations"].clone();
     let until = Some(samples::now());
     assert_eq!(
         annotations(Ask::Override { reason: "x".to_owned(), until }),
-        json!({"errorbudget.dev/override": "x", "errorbudget.dev/override-until": "2026-03-04T05:16:37Z"})
+        json!({
+            "errorbudget.dev/override": "x",
+            "errorbudget.dev/override-until": "2026-03-04T05:16:37Z",
+            "errorbudget.dev/override-template": "b0b0",
+        })
     );
     assert_eq!(annotations(overriding())["errorbudget.dev/override-until"], Value::Null);
 }
