@@ -134,8 +134,8 @@ demo: tools ## Tell a bad release, its rollback and its fix on a real control pl
 	$(CARGO) run --locked --quiet --example demo
 
 .PHONY: bench
-bench: tools ## Measure, and print the numbers (half an hour; BENCH_MINUTES=10 watches healthy releases for longer)
-	$(CARGO) bench --locked --bench simulation --bench admission --bench queries --bench rollouts
+bench: tools ## Measure, and print the numbers (three quarters of an hour; BENCH_MINUTES=10 watches healthy releases for longer)
+	$(CARGO) bench --locked --bench simulation --bench admission --bench queries --bench scale --bench rollouts
 
 .PHONY: crds
 crds: ## Generate the CustomResourceDefinition again, and its copy in the chart

@@ -32,7 +32,7 @@ use controller::Controller;
 use cost::Cost;
 use fleet::Fleet;
 use ground::Ground;
-use page::Lag;
+use page::Times;
 use pages::Pages;
 
 /// Time between two scrapes: what most clusters have.
@@ -47,7 +47,9 @@ const LOOKS_A_MINUTE: f64 = 6.0;
 struct Stage {
     rollouts: usize,
     cost: Cost,
-    lag: Lag,
+    /// Prometheus' share of the next.
+    answers: Times,
+    lags: Times,
 }
 
 /// How long the operator needs after its process has begun, in seconds.
@@ -119,10 +121,11 @@ async fn measure(ground: &Ground, rollouts: usize) -> Result<Stage> {
     // What a release or a new policy caused is over after a look and a window.
     tokio::time::sleep(Duration::from_secs(45)).await;
     eprintln!("  {rollouts} rollouts for {} s", MEASURED.as_secs());
-    let before = page::lags(&ground.operator).await?;
+    let (lags, answers) = (page::lags(&ground.operator).await?, page::answers(&ground.operator).await?);
     let cost = Cost::over(ground, MEASURED).await?;
-    let lag = page::lags(&ground.operator).await?.since(&before);
-    Ok(Stage { rollouts, cost, lag })
+    let lags = page::lags(&ground.operator).await?.since(&lags);
+    let answers = page::answers(&ground.operator).await?.since(&answers);
+    Ok(Stage { rollouts, cost, answers, lags })
 }
 
 /// Ends the operator and starts it in the middle of all rollouts.
@@ -172,8 +175,9 @@ fn print(size: Size, stages: &[Stage], start: &Start, peak_memory: f64) {
     });
     row("API writes a second", "", &|stage| format!("{:.2}", stage.cost.writes_a_second()));
     row("API requests a minute", "", &|stage| format!("{:.0}", stage.cost.requests_a_minute()));
-    row("look to decision, p50", "", &|stage| stage.lag.quantile(0.5));
-    row("look to decision, p99", "1 s", &|stage| stage.lag.quantile(0.99));
+    row("Prometheus' answer to a look's question, p99", "", &|stage| stage.answers.quantile(0.99));
+    row("look to decision, p50", "", &|stage| stage.lags.quantile(0.5));
+    row("look to decision, p99", "1 s", &|stage| stage.lags.quantile(0.99));
     for stage in stages {
         let each = stage.cost.requests.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>();
         println!("\nRequests to the API server with {} rollouts: {}.", stage.rollouts, each.join(", "));

@@ -8,11 +8,10 @@ const PREFIX: &str = "errorbudget_gatekeeper_";
 /// A page may be refused while the operator is busy, or break off.
 const TRIES: usize = 5;
 
-/// How long it took from looks to the decisions made with them: upper bounds of buckets in seconds, with how many were not
-/// above.
-pub(crate) struct Lag(Vec<(f64, f64)>);
+/// How long things took: upper bounds of buckets in seconds, with how many were not above.
+pub(crate) struct Times(Vec<(f64, f64)>);
 
-impl Lag {
+impl Times {
     /// Those that came since.
     pub(crate) fn since(mut self, before: &Self) -> Self {
         for (bucket, (_, earlier)) in self.0.iter_mut().zip(&before.0) {
@@ -33,16 +32,25 @@ impl Lag {
     }
 }
 
-/// All lags so far.
-pub(crate) async fn lags(operator: &Operator) -> Result<Lag> {
-    let buckets = samples(&page(operator).await?, "decision_lag_seconds_bucket")?;
+/// From looks to the decisions made with them.
+pub(crate) async fn lags(operator: &Operator) -> Result<Times> {
+    times(&page(operator).await?, "decision_lag_seconds_bucket", "")
+}
+
+/// Prometheus' answers, to questions about budgets too.
+pub(crate) async fn answers(operator: &Operator) -> Result<Times> {
+    times(&page(operator).await?, "prometheus_query_duration_seconds_bucket", "kind=\"instant\"")
+}
+
+/// The buckets of this name that have this label.
+fn times(page: &str, name: &str, label: &str) -> Result<Times> {
     let bucket = |(labels, count): (String, f64)| {
-        let bound =
-            labels.split_once("le=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(bound, _)| bound.to_owned());
-        let bound = bound.context("a bucket without a bound")?;
+        let (_, bound) = labels.split_once("le=\"").context("a bucket without a bound")?;
+        let bound = bound.split('"').next().unwrap_or_default();
         Ok((if bound == "+Inf" { f64::INFINITY } else { bound.parse()? }, count))
     };
-    Ok(Lag(buckets.into_iter().map(bucket).collect::<Result<_>>()?))
+    let samples = samples(page, name)?.into_iter().filter(|(labels, _)| labels.contains(label));
+    Ok(Times(samples.map(bucket).collect::<Result<_>>()?))
 }
 
 /// How many looks at a rollout there were since the operator began, whatever they saw.
