@@ -13,10 +13,12 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client};
 use testbed::real::{RealCluster, RealOptions};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::images::{Images, OPERATOR_REPOSITORY};
 use crate::measured::Measured;
+use crate::metrics_api;
 
 /// How long anything may take that takes seconds on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -29,6 +31,7 @@ const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 pub(crate) struct Ground {
     cluster: RealCluster,
     measured: Mutex<Measured>,
+    metrics_api: OnceCell<()>,
     /// Programs by the names that people call them.
     programs: PathBuf,
 }
@@ -51,12 +54,18 @@ impl Ground {
         ] {
             symlink(program, programs.join(name)).with_context(|| format!("link {name}"))?;
         }
-        Ok(Self { cluster, measured: Mutex::default(), programs })
+        Ok(Self { cluster, measured: Mutex::default(), metrics_api: OnceCell::new(), programs })
     }
 
     /// A client with all rights.
     pub(crate) fn client(&self) -> Client {
         self.cluster.client()
+    }
+
+    /// Tells autoscalers request rates from now on.
+    pub(crate) async fn metrics_api(&self) -> Result<()> {
+        self.metrics_api.get_or_try_init(|| metrics_api::start(self)).await.context("the metrics API")?;
+        Ok(())
     }
 
     /// Notes something for the end.
@@ -143,6 +152,7 @@ impl Ground {
         let questions = [
             "kubectl get pods -A -o wide",
             "kubectl get ebp -A",
+            "kubectl get hpa -A",
             "kubectl errorbudget status -A",
             "kubectl get events -A --sort-by=.metadata.creationTimestamp | tail -n 150",
             "kubectl logs -n error-budget-gatekeeper -l app.kubernetes.io/name=error-budget-gatekeeper --tail=100 --prefix",

@@ -9,6 +9,7 @@
 mod ground;
 mod images;
 mod measured;
+mod metrics_api;
 mod policy;
 mod responses;
 mod scenarios;

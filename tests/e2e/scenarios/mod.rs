@@ -1,5 +1,6 @@
 //! The stories, in the order in which they are told.
 
+mod autoscaling;
 mod bad_releases;
 mod canary_share;
 mod document;
@@ -32,6 +33,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         scenario!(Any, good_releases::a_good_release_with_a_pre_stop_hook_is_promoted),
         scenario!(Any, good_releases::what_users_count_of_a_roll_may_hold_a_good_release_and_never_rolls_it_back),
         scenario!(Any, canary_share::a_canary_of_a_tenth_of_the_pods_gets_a_tenth_of_the_requests),
+        scenario!(Any, autoscaling::a_good_release_is_promoted_although_an_autoscaler_doubles_its_pods_in_mid_canary),
+        scenario!(Any, autoscaling::a_bad_release_is_rolled_back_after_an_autoscaler_doubled_its_pods_in_mid_canary),
         scenario!(Any, fix_and_retry::a_bad_release_is_rejected_when_it_comes_again_and_its_fix_is_promoted),
         scenario!(Any, document::the_documented_commands_roll_a_bad_release_back_and_promote_its_fix),
         scenario!(None, killed::a_bad_release_is_rolled_back_although_the_leading_operator_is_killed),
