@@ -62,7 +62,8 @@ impl Fleet {
             Ok(())
         };
         self.each(0..self.size.policies(), create).await?;
-        self.wait("are taken as stable", self.size.rollouts, |rollout| rollout.phase == "Succeeded").await
+        let stable = async || self.count(|rollout| rollout.phase == "Succeeded").await;
+        self.wait("are taken as stable", self.size.rollouts, stable).await
     }
 
     /// Releases v2, which is healthy, to the first so many, and waits until all of those are held as canaries.
@@ -72,13 +73,25 @@ impl Fleet {
             self.deployments(number).patch(&name(number), &PatchParams::default(), &Patch::Merge(patch)).await?;
             Ok(())
         };
+        let began = Instant::now();
         self.each(self.canaries().await?..rollouts, release).await?;
-        self.wait("are canaries", rollouts, is_canary).await
+        eprintln!("  released after {} s", began.elapsed().as_secs());
+        self.wait("are canaries", rollouts, async || self.canaries().await).await?;
+        self.wait("are held at their pods", rollouts, async || self.paused().await).await
     }
 
     /// How many are held as canaries now.
     pub(crate) async fn canaries(&self) -> Result<usize> {
-        self.count(is_canary).await
+        self.count(|rollout| rollout.phase == "Canary").await
+    }
+
+    /// How many have all their canary pods: then their Deployments are paused, and nothing is left to write.
+    async fn paused(&self) -> Result<usize> {
+        let guarded = ListParams::default().labels(&format!("{GUARDED}=true"));
+        let deployments = Api::<Deployment>::all(self.client.clone()).list(&guarded).await?.items;
+        let is_paused =
+            |deployment: &&Deployment| deployment.spec.as_ref().is_some_and(|spec| spec.paused == Some(true));
+        Ok(deployments.iter().filter(is_paused).count())
     }
 
     async fn create_one(&self, number: usize) -> Result<()> {
@@ -108,10 +121,10 @@ impl Fleet {
         stream::iter(numbers).map(|number| what(number)).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    async fn wait(&self, what: &str, wanted: usize, holds: impl Fn(&RolloutStatus) -> bool + Copy) -> Result<()> {
+    async fn wait(&self, what: &str, wanted: usize, count: impl AsyncFn() -> Result<usize>) -> Result<()> {
         let began = Instant::now();
         loop {
-            let count = self.count(holds).await.with_context(|| format!("looking whether the rollouts {what}"))?;
+            let count = count().await.with_context(|| format!("looking whether the rollouts {what}"))?;
             if count >= wanted {
                 eprintln!("  {count} {what} after {} s", began.elapsed().as_secs());
                 return Ok(());
@@ -132,10 +145,6 @@ impl Fleet {
     fn deployments(&self, number: usize) -> Api<Deployment> {
         Api::namespaced(self.client.clone(), &namespace(number))
     }
-}
-
-fn is_canary(rollout: &RolloutStatus) -> bool {
-    rollout.phase == "Canary"
 }
 
 /// As large as they are in real clusters: some three kilobytes.
