@@ -233,15 +233,15 @@ impl Context {
         };
         let missing = sights.iter().find_map(|sight| sight.missing.clone());
         let part = sights.iter().find_map(|sight| sight.part.clone());
-        let evidence = match missing {
-            Some(why) => Said::new("EvidenceAvailable", "False", "EvidenceMissing", why),
-            None if sights.is_empty() => {
+        let evidence = match (missing, part) {
+            (Some(why), _) => Said::new("EvidenceAvailable", "False", "EvidenceMissing", why),
+            (None, Some(part)) => Said::new("EvidenceAvailable", "True", "PodsNotScraped", part),
+            (None, None) if sights.is_empty() => {
                 Said::new("EvidenceAvailable", "Unknown", "NoRollout", "no rollout is looked at now".to_owned())
             }
-            None if part.is_some() => {
-                Said::new("EvidenceAvailable", "True", "PodsNotScraped", part.unwrap_or_default())
+            (None, None) => {
+                Said::new("EvidenceAvailable", "True", "LooksAnswered", "the last look was answered".to_owned())
             }
-            None => Said::new("EvidenceAvailable", "True", "LooksAnswered", "the last look was answered".to_owned()),
         };
         let seen = |index: usize| sights.iter().any(|sight| sight.errors_seen.get(index) == Some(&true));
         let unseen = (0..objectives.len()).find(|index| !seen(*index));
