@@ -14,10 +14,13 @@ WORKDIR /build
 RUN rustup target add "$(uname -m)-unknown-linux-musl"
 COPY . .
 ARG SOURCE_DATE_EPOCH
-# No path of the builder gets into the program. The C compiler is the machine's own: ring's few C files need no library.
-RUN export TARGET="$(uname -m)-unknown-linux-musl" CARGO_INCREMENTAL=0 \
+# No path of the builder gets into the program, and no order that a build script's hash map has by chance. The C compiler is the
+# machine's own: ring's few C files need no library.
+RUN cc -shared -fPIC -O1 -o /tmp/hash_keys.so packaging/hash_keys.c \
+ && export TARGET="$(uname -m)-unknown-linux-musl" CARGO_INCREMENTAL=0 \
  && export "CC_$(echo "$TARGET" | tr - _)=cc" \
- && RUSTFLAGS="--remap-path-prefix=/build=. --remap-path-prefix=/usr/local/cargo=cargo" \
+ && LD_PRELOAD=/tmp/hash_keys.so \
+    RUSTFLAGS="--remap-path-prefix=/build=. --remap-path-prefix=/usr/local/cargo=cargo" \
     cargo build --locked --release --target "$TARGET" --package error-budget-gatekeeper --bin error-budget-gatekeeper \
  && cargo run --locked --quiet --package packaging -- \
     root --program "target/$TARGET/release/error-budget-gatekeeper" /root-file-system

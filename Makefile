@@ -15,9 +15,11 @@ SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2
 STATIC := $(shell uname -m)-unknown-linux-musl
 IMAGES := target/image
 IMAGE_NAME ?= localhost/error-budget-gatekeeper:$(VERSION)
+HASH_KEYS := $(IMAGES)/hash_keys.so
 # Builds statically, in the given folder. ring's few C files need nothing of a C library, so that the machine's own compiler does.
-# No path of the builder gets into a program.
+# No path of the builder gets into a program, and no order that a build script's hash map has by chance.
 static_build = CC_$(subst -,_,$(STATIC))="$${CC:-cc}" CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$(1) \
+	LD_PRELOAD="$(abspath $(HASH_KEYS))$${LD_PRELOAD:+:$$LD_PRELOAD}" \
 	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(abspath $(1))=target \
 	  --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
 	$(CARGO) build --locked --release --target $(STATIC)
@@ -100,7 +102,6 @@ image: static-target ## Make the operator's image, without an engine, and the li
 	  > $(IMAGES)/error-budget-gatekeeper.cdx.json
 	@echo "contents  $(IMAGES)/error-budget-gatekeeper.cdx.json"
 
-# It fails by chance: promql-parser's build script writes the tables of its grammar in one of a few orders.
 .PHONY: image-check
 image-check: image ## Compile the operator a second time, elsewhere, and compare the two images (as long as the first time)
 	rm -rf $(IMAGES)/again
@@ -126,8 +127,12 @@ e2e: test-nodes image workload-image ## Run the operator from its image, in a re
 	$(CARGO) test --locked --test e2e -- $(E2E)
 
 .PHONY: static-target
-static-target:
+static-target: $(HASH_KEYS)
 	@rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
+
+$(HASH_KEYS): packaging/hash_keys.c
+	mkdir -p $(@D)
+	$${CC:-cc} -shared -fPIC -O1 -o $@ $<
 
 .PHONY: demo
 demo: tools ## Tell a bad release, its rollback and its fix on a real control plane (minutes once, then about two)

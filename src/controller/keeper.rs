@@ -85,13 +85,17 @@ impl Keeper {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(policy);
     }
 
-    /// What a pass over this Deployment saw; `None` when it is not looked at.
-    pub(super) fn saw(&self, deployment: &DeploymentKey, sight: Option<Sight>) {
+    /// What a pass over this Deployment saw, `None` when it is not looked at; whether the pass before saw something else.
+    pub(super) fn saw(&self, deployment: &DeploymentKey, sight: Option<Sight>) -> bool {
         let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        if sights.get(deployment) == sight.as_ref() {
+            return false;
+        }
         match sight {
             Some(sight) => sights.insert(deployment.clone(), sight),
             None => sights.remove(deployment),
         };
+        true
     }
 
     fn sights_of(&self, deployments: &[DeploymentKey]) -> Vec<Sight> {

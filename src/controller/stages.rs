@@ -59,7 +59,10 @@ impl Context {
             tracked.facts = None;
         }
         tracked.failures = if result.is_ok() { 0 } else { tracked.failures.saturating_add(1) };
-        self.keeper.saw(&key, Sight::of(&tracked));
+        let saw_news = self.keeper.saw(&key, Sight::of(&tracked));
+        if let Some(policy) = tracked.policy.as_ref().filter(|_| saw_news) {
+            self.keeper.look_at(&policy.key);
+        }
         self.memory.put(key, tracked);
         self.metrics.reconciled(begun.elapsed(), result.as_ref().err().map(ReconcileError::stage));
         result

@@ -82,7 +82,6 @@ impl Context {
         );
         tracked.told = Some(entry);
         tracked.told_images = images;
-        self.keeper.look_at(&policy.policy.key);
     }
 
     /// The Deployment is none of the policy's any more.
@@ -146,7 +145,7 @@ fn is_transition(told: &RolloutStatus, entry: &RolloutStatus) -> bool {
 }
 
 /// What a policy's conditions need to know of one rollout.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sight {
     /// Why the last look brought no evidence, if it did not.
     pub(super) missing: Option<String>,

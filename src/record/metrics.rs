@@ -41,7 +41,7 @@ const PREFIX: &str = "errorbudget_gatekeeper";
 /// Requests to Kubernetes and Prometheus, from a local answer to a timeout.
 const REQUEST_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// From an answer that came at once to a look that was answered late, fine where operators begin to be too slow.
-const LAG_SECONDS: [f64; 12] = [0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0];
+const LAG_SECONDS: [f64; 13] = [0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 30.0];
 /// Between a few looks and a few windows.
 const DETECTION_SECONDS: [f64; 10] = [5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
 /// A roll back of a few pods up to the ten minutes after which it counts as not recovered, and beyond.

@@ -492,6 +492,25 @@ fn the_image_is_built_with_the_toolchain_that_the_tests_ran_on() {
 }
 
 #[test]
+fn what_goes_to_the_images_builder_is_all_that_cargo_and_the_compiler_need() {
+    let given = tempfile::tempdir().expect("a folder");
+    let entries = read(".dockerignore");
+    for entry in entries.lines().filter_map(|line| line.strip_prefix('!')) {
+        let to = given.path().join(entry);
+        std::fs::create_dir_all(to.parent().expect("a parent")).expect("folders");
+        let copied = std::process::Command::new("cp").arg("-R").args([root().join(entry), to]).status().expect("cp");
+        assert!(copied.success(), "{entry} is not there");
+    }
+    let cargo = ["metadata", "--locked", "--offline", "--no-deps", "--format-version=1"];
+    let read_by = std::process::Command::new(env!("CARGO")).args(cargo).current_dir(given.path()).output();
+    let read_by = read_by.expect("cargo starts");
+    assert!(read_by.status.success(), "{}", String::from_utf8_lossy(&read_by.stderr));
+    let dockerfile = read("Dockerfile");
+    let words = dockerfile.split_whitespace().filter(|word| word.starts_with("packaging/"));
+    words.for_each(|file| assert!(given.path().join(file).exists(), "{file} is not given to the builder"));
+}
+
+#[test]
 fn the_chart_is_of_the_programs_version() {
     let chart: Value = serde_norway::from_str(&read("charts/error-budget-gatekeeper/Chart.yaml")).expect("YAML");
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
