@@ -4,18 +4,18 @@
 //! selectors. What is asked is put together from those again, so no text of a user reaches a query that was not understood,
 //! and a placeholder only ever becomes the value of a label, escaped. Every selector is bound to the policy's namespace.
 
+mod reader;
+mod series;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::value::ValueType;
-use promql_parser::parser::{BinaryExpr, Expr, LabelModifier, VectorSelector};
-use promql_parser::util::escape_string;
 
+use self::reader::Reader;
+use self::series::Series;
 use super::placeholder::{self, Marked, Placeholder};
-use super::pods::HASH_ALPHABET;
-use super::promql::literal;
 use crate::policy::Counts;
 
 /// Labels in which a namespace stands in the metrics of exporters, meshes and ingress controllers. A selector has to have one
@@ -35,18 +35,6 @@ const MAX_LENGTH: usize = 4096;
 
 /// Selectors that one expression may have: each is one more thing that Prometheus has to read at every look.
 const MAX_SELECTORS: usize = 8;
-
-/// Functions of plain values that are understood.
-const OF_VALUES: [&str; 5] = ["label_replace", "label_join", "clamp_min", "histogram_count", "vector"];
-
-/// Functions of ranges that count what was served in them.
-const OF_RANGES: [&str; 3] = ["increase", "sum_over_time", "count_over_time"];
-
-/// Aggregations that leave counters what they are.
-const AGGREGATIONS: [&str; 3] = ["sum", "max", "min"];
-
-/// Operators that do.
-const OPERATORS: [&str; 6] = ["+", "-", "*", "/", "or", "unless"];
 
 /// Why an expression of a policy cannot be used, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,28 +77,6 @@ enum Piece {
     Series(Series),
 }
 
-/// A vector selector, bound to the policy's namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Series {
-    metric: String,
-    matchers: Vec<Match>,
-}
-
-/// A matcher: its label as it is printed, its operator, and its value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Match {
-    label: String,
-    op: &'static str,
-    value: Vec<Part>,
-}
-
-/// A part of a matcher's value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Part {
-    Text(String),
-    Stands(Placeholder),
-}
-
 impl Expression {
     /// Reads the expression of a policy in `namespace`. `look` is how long a look is, and `namespace_label` the label in which
     /// the endpoint has the namespace.
@@ -136,9 +102,8 @@ impl Expression {
         if tree.value_type() != ValueType::Vector {
             return Err(refuse("it has no series; write an expression over counters".to_owned()));
         }
-        let mut reader = Reader { marked: &marked, namespace, namespace_label, counts, look, pieces: Vec::new() };
-        reader.read(&tree).map_err(refuse)?;
-        let pieces = reader.pieces;
+        let reader = Reader { marked: &marked, namespace, namespace_label, counts, look, pieces: Vec::new() };
+        let pieces = reader.pieces_of(&tree).map_err(refuse)?;
         let series = pieces.iter().filter(|piece| matches!(piece, Piece::Series(_))).count();
         if series == 0 || series > MAX_SELECTORS {
             return Err(refuse(format!("it has {series} selectors; write 1 to {MAX_SELECTORS}")));
@@ -236,256 +201,6 @@ impl Expression {
         });
         pieces.collect()
     }
-}
-
-impl Series {
-    fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
-        self.matchers.iter().flat_map(|matcher| &matcher.value).filter_map(|part| match part {
-            Part::Stands(placeholder) => Some(placeholder),
-            Part::Text(_) => None,
-        })
-    }
-
-    /// Of one revision.
-    fn of(&self, names: &Names, range: &str) -> Result<String, String> {
-        for placeholder in self.placeholders() {
-            placeholder.value(names)?;
-        }
-        Ok(self.print(range, |placeholder| placeholder.value(names).unwrap_or_default()))
-    }
-
-    /// With another text for each placeholder, which is escaped where it stands in a regular expression.
-    fn print(&self, range: &str, value: impl Fn(&Placeholder) -> String) -> String {
-        let matchers = self.matchers.iter().map(|matcher| {
-            let parts = matcher.value.iter().map(|part| match part {
-                Part::Text(text) => text.clone(),
-                Part::Stands(placeholder) if matcher.is_regex() => literal(&value(placeholder)),
-                Part::Stands(placeholder) => value(placeholder),
-            });
-            matcher.print(matcher.op, &parts.collect::<String>())
-        });
-        self.printed(matchers, range)
-    }
-
-    /// Of all revisions of these Deployments. What is not the same in all becomes a regular expression.
-    fn of_all(&self, namespace: &str, deployments: &[&str], range: &str) -> String {
-        let any = match deployments {
-            [one] => literal(one),
-            several => format!("({})", several.iter().map(|name| literal(name)).collect::<Vec<_>>().join("|")),
-        };
-        let hash = format!("[{HASH_ALPHABET}]{{1,10}}");
-        let pattern = |placeholder: &Placeholder| match placeholder {
-            Placeholder::Namespace => literal(namespace),
-            Placeholder::Deployment => any.clone(),
-            Placeholder::ReplicaSet => format!("{any}-{hash}"),
-            Placeholder::PodTemplateHash => hash.clone(),
-            Placeholder::Revision => "[0-9]+".to_owned(),
-            Placeholder::PodLabel(_) => ".*".to_owned(),
-        };
-        let matchers = self.matchers.iter().map(|matcher| {
-            let is_fixed = |part: &Part| match part {
-                Part::Text(_) | Part::Stands(Placeholder::Namespace) => true,
-                Part::Stands(Placeholder::Deployment) => deployments.len() == 1,
-                Part::Stands(_) => false,
-            };
-            if matcher.value.iter().all(is_fixed) && !matcher.is_regex() {
-                let parts = matcher.value.iter().map(|part| match part {
-                    Part::Text(text) => text.as_str(),
-                    Part::Stands(Placeholder::Namespace) => namespace,
-                    Part::Stands(_) => deployments.first().copied().unwrap_or_default(),
-                });
-                return matcher.print(matcher.op, &parts.collect::<String>());
-            }
-            let parts = matcher.value.iter().map(|part| match part {
-                Part::Text(text) if matcher.is_regex() => text.clone(),
-                Part::Text(text) => literal(text),
-                Part::Stands(placeholder) => pattern(placeholder),
-            });
-            let op = if matcher.is_regex() { matcher.op } else { "=~" };
-            matcher.print(op, &parts.collect::<String>())
-        });
-        self.printed(matchers, range)
-    }
-
-    fn printed(&self, matchers: impl Iterator<Item = String>, range: &str) -> String {
-        format!("{}{{{}}}{range}", self.metric, matchers.collect::<Vec<_>>().join(","))
-    }
-}
-
-impl Match {
-    fn is_regex(&self) -> bool {
-        matches!(self.op, "=~" | "!~")
-    }
-
-    fn print(&self, op: &str, value: &str) -> String {
-        format!("{}{op}\"{}\"", self.label, escape_string(value))
-    }
-}
-
-/// Takes a tree apart, and refuses what is not understood.
-struct Reader<'a> {
-    marked: &'a Marked,
-    namespace: &'a str,
-    namespace_label: &'a str,
-    counts: Counts,
-    look: Duration,
-    pieces: Vec<Piece>,
-}
-
-impl Reader<'_> {
-    fn text(&mut self, text: impl Into<String>) {
-        let text = text.into();
-        match self.pieces.last_mut() {
-            Some(Piece::Text(before)) => before.push_str(&text),
-            _ => self.pieces.push(Piece::Text(text)),
-        }
-    }
-
-    fn read(&mut self, tree: &Expr) -> Result<(), String> {
-        match tree {
-            Expr::VectorSelector(selector) if self.counts == Counts::Cumulative => self.series(selector),
-            Expr::VectorSelector(selector) => Err(format!(
-                "with counts: PerWindow the selector {} needs the range of a look; write increase({}[{{{{look}}}}])",
-                self.shown(selector),
-                self.shown(selector)
-            )),
-            Expr::MatrixSelector(matrix) if self.counts == Counts::PerWindow && matrix.range == self.look => {
-                self.series(&matrix.vs)
-            }
-            Expr::MatrixSelector(_) if self.counts == Counts::PerWindow => {
-                Err("it has a range that is not that of a look; write [{{look}}]".to_owned())
-            }
-            Expr::MatrixSelector(_) => {
-                Err("it has a range, and counts: Cumulative takes counters as they are; leave rates and \
-                                            ranges out, or write counts: PerWindow and [{{look}}]"
-                    .to_owned())
-            }
-            Expr::Aggregate(aggregate) => {
-                let op = aggregate.op.to_string();
-                one_of(&AGGREGATIONS, &op, "the aggregation")?;
-                self.text(op);
-                match &aggregate.modifier {
-                    Some(LabelModifier::Include(labels)) => self.text(format!(" by ({labels}) ")),
-                    Some(LabelModifier::Exclude(labels)) => self.text(format!(" without ({labels}) ")),
-                    None => {}
-                }
-                self.inner("(", &aggregate.expr, ")")
-            }
-            Expr::Call(call) => {
-                let understood = match self.counts {
-                    Counts::Cumulative => OF_VALUES.to_vec(),
-                    Counts::PerWindow => [&OF_VALUES[..], &OF_RANGES].concat(),
-                };
-                one_of(&understood, call.func.name, "the function")?;
-                self.text(format!("{}(", call.func.name));
-                for (index, argument) in call.args.args.iter().enumerate() {
-                    self.inner(if index == 0 { "" } else { ", " }, argument, "")?;
-                }
-                self.text(")");
-                Ok(())
-            }
-            Expr::Binary(BinaryExpr { op, lhs, rhs, modifier }) => {
-                one_of(&OPERATORS, &op.to_string(), "the operator")?;
-                self.read(lhs)?;
-                let modifier = modifier.as_ref().map(ToString::to_string).unwrap_or_default();
-                self.text(format!(" {op}{modifier} "));
-                self.read(rhs)
-            }
-            Expr::Paren(paren) => self.inner("(", &paren.expr, ")"),
-            Expr::NumberLiteral(number) => {
-                self.text(number.to_string());
-                Ok(())
-            }
-            Expr::StringLiteral(string) => {
-                if self.marked.parts(&string.val).any(|part| part.is_err()) {
-                    return Err(
-                        "a placeholder stands in a string; it can only be the value of a label in braces".to_owned()
-                    );
-                }
-                self.text(string.to_string());
-                Ok(())
-            }
-            Expr::Unary(_) => Err("it has a sign; leave it out".to_owned()),
-            Expr::Subquery(_) => Err("it has a subquery; leave it out, or record it as a series".to_owned()),
-            Expr::Extension(_) => Err("it has an extension of the language; leave it out".to_owned()),
-        }
-    }
-
-    fn inner(&mut self, before: &str, tree: &Expr, after: &str) -> Result<(), String> {
-        self.text(before);
-        self.read(tree)?;
-        self.text(after);
-        Ok(())
-    }
-
-    fn series(&mut self, selector: &VectorSelector) -> Result<(), String> {
-        let shown = self.shown(selector);
-        if selector.offset.is_some() || selector.at.is_some() {
-            return Err(format!("{shown} is moved in time; leave offset and @ out"));
-        }
-        if !selector.matchers.or_matchers.is_empty() {
-            return Err(format!("{shown} has an \"or\" between its matchers; write two selectors"));
-        }
-        let Some(metric) = selector.name.clone().filter(|name| !name.is_empty()) else {
-            return Err(format!("{shown} has no metric name before the braces; write one"));
-        };
-        let matchers =
-            selector.matchers.matchers.iter().map(|matcher| self.matcher(matcher)).collect::<Result<Vec<_>, _>>()?;
-        let is_bound = |matcher: &Match| {
-            let own = match matcher.value.as_slice() {
-                [Part::Stands(Placeholder::Namespace)] => true,
-                [Part::Text(text)] => text == self.namespace,
-                _ => false,
-            };
-            own && matcher.op == "="
-                && (NAMESPACE_LABELS.contains(&matcher.label.as_str()) || matcher.label == self.namespace_label)
-        };
-        if !matchers.iter().any(is_bound) {
-            return Err(format!(
-                "{shown} is not bound to the policy's namespace; write namespace=\"{{{{namespace}}}}\" in its braces, or \
-                 another of the labels {}",
-                NAMESPACE_LABELS[1..].join(", ")
-            ));
-        }
-        self.pieces.push(Piece::Series(Series { metric, matchers }));
-        Ok(())
-    }
-
-    fn matcher(&self, matcher: &Matcher) -> Result<Match, String> {
-        if matcher.name == "__name__" {
-            return Err("a metric is named by __name__; write its name before the braces".to_owned());
-        }
-        let op = match &matcher.op {
-            MatchOp::Equal => "=",
-            MatchOp::NotEqual => "!=",
-            MatchOp::Re(_) => "=~",
-            MatchOp::NotRe(_) => "!~",
-        };
-        let part = |part: Result<&str, Placeholder>| part.map_or_else(Part::Stands, |text| Part::Text(text.to_owned()));
-        let value = self.marked.parts(&matcher.value).map(part).collect::<Vec<_>>();
-        if op.starts_with('!') && value.iter().any(|part| matches!(part, Part::Stands(_))) {
-            return Err(format!("the label {} has a placeholder after {op}; write = or =~", matcher.name));
-        }
-        // The label as the parser prints it, which quotes unusual names.
-        let printed = Matcher::new(MatchOp::Equal, &matcher.name, "").to_string();
-        let label = printed.strip_suffix("=\"\"").unwrap_or(&matcher.name).to_owned();
-        Ok(Match { label, op, value })
-    }
-
-    fn shown(&self, selector: &VectorSelector) -> String {
-        self.marked.unmarked(&selector.to_string())
-    }
-}
-
-fn one_of(understood: &[&str], found: &str, kind: &str) -> Result<(), String> {
-    if understood.contains(&found) {
-        return Ok(());
-    }
-    let hint = match found {
-        "rate" | "irate" => "; it is a count that is needed, not a rate",
-        _ => "",
-    };
-    Err(format!("it has {kind} {found}{hint}; write one of {}", understood.join(", ")))
 }
 
 /// The placeholders that tell revisions apart, for messages.

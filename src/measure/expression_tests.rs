@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use promql_parser::label::MatchOp;
+use promql_parser::parser::{Expr, VectorSelector};
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,23 +1,20 @@
 //! Raw counters become looks. Pure: it is told what was read and when, and keeps only what the next difference needs, so
 //! that feeding it the same scrapes again after a restart gives the same looks again.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+mod book;
+mod pods;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::book::Book;
 use super::coverage::{Coverage, PartOfPods};
-use super::look::{Evidence, Look, Missing, Tally};
-use super::scrape::{Failure, Origin, PodSample, Samples, Scrape, Side, Silent, Source};
-use crate::policy::{Counts, Indicator, Objective};
-
-/// How long to wait for what scrapes bring while the scrape interval is not known yet, at the least. Longer than the scrape
-/// interval of nearly every installation, so that a slow one is not taken for a broken one.
-const UNKNOWN_INTERVAL_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How many differences between samples the scrape interval is estimated from.
-const INTERVALS_KEPT: usize = 63;
+use super::look::{Evidence, Missing, Tally};
+use super::scrape::{Failure, Origin, Scrape, Side, Silent, Source};
+use crate::policy::{Indicator, Objective};
 
 /// What a ledger needs to know of its rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,49 +92,6 @@ struct Silence {
     /// Looks in a row, that one included.
     looks: u32,
     failure: Failure,
-}
-
-/// One objective's part of the ledger.
-#[derive(Debug, Clone, Default)]
-struct Book {
-    canary: Pods,
-    stable: Pods,
-    baseline: Vec<Tally>,
-    /// The time of the last scrape that was entered, and not just found missing.
-    entered: Option<Timestamp>,
-    errors_seen: bool,
-    /// Since when canary pods are Ready and have no series.
-    absent_since: Option<Timestamp>,
-    /// Looks in a row that had canary series and nothing new in them.
-    looks_without_news: u32,
-    intervals: VecDeque<SignedDuration>,
-    failure: Option<Failure>,
-    /// Where the last samples came from.
-    source: Source,
-    /// What one side served while nothing new is known of the other.
-    unpaired: Look,
-    /// Looks in a row that were held back for that.
-    held_back: u32,
-}
-
-/// The pods of one side, each with its last fresh sample.
-#[derive(Debug, Clone, Default)]
-struct Pods {
-    last: HashMap<Arc<str>, Base>,
-    newest: Option<Timestamp>,
-    looks_with_samples: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Base {
-    errors: f64,
-    total: f64,
-    taken: Timestamp,
-    /// When the first sample was taken that shows a request: what is nearest to when the pod became Ready, of all that
-    /// counters tell.
-    first_served: Option<Timestamp>,
-    /// The last scrape that had the pod at all, with a fresh sample or not.
-    seen: Timestamp,
 }
 
 impl Ledger {
@@ -263,16 +217,8 @@ impl Ledger {
     /// when it brought something fresh, it stands for all of them.
     #[must_use]
     pub fn fresh_pods(&self, side: Side, after: Timestamp) -> usize {
-        let fresh = |(book, counting): (&Book, &Counting)| {
-            let warm = |base: &Base| base.first_served.is_none() || base.is_warm(counting.warmup);
-            let current = |base: &&Base| Some(base.seen) == self.last && base.taken > after && warm(base);
-            let fresh = book.of(side).last.values().filter(current).count();
-            match book.source {
-                _ if book.entered != self.last => 0,
-                Source::Query { .. } if fresh > 0 => usize::MAX,
-                _ => fresh,
-            }
-        };
+        let Some(last) = self.last else { return 0 };
+        let fresh = |(book, counting): (&Book, &Counting)| book.fresh_pods(side, last, after, counting.warmup);
         self.objectives.iter().zip(&self.terms.objectives).map(fresh).min().unwrap_or(0)
     }
 
@@ -300,193 +246,6 @@ impl Ledger {
     #[must_use]
     pub fn failure(&self, objective: usize) -> Option<&Failure> {
         self.objectives.get(objective)?.failure.as_ref()
-    }
-}
-
-impl Book {
-    const fn of(&self, side: Side) -> &Pods {
-        match side {
-            Side::Canary => &self.canary,
-            Side::Stable => &self.stable,
-        }
-    }
-
-    fn enter(
-        &mut self,
-        terms: &Terms,
-        counting: Counting,
-        at: Timestamp,
-        previous: Option<Timestamp>,
-        read: &Result<Samples, Failure>,
-        ready: bool,
-    ) -> Evidence {
-        self.failure = read.as_ref().err().cloned();
-        let samples = read.as_ref().map_err(|failure| failure.why)?;
-        // A look without evidence leaves every base where it was: the next good one has all that was served meanwhile.
-        self.check(terms, at, samples, ready)?;
-        self.entered = Some(at);
-        self.source = samples.source;
-        let during_rollout = at > terms.since;
-        // What counts for both sides counted before the rollout, too.
-        let is_of_both = matches!(samples.source, Source::Query { is_apart: false, .. });
-        let mut look = Look::default();
-        let source = samples.source;
-        for (pods, samples, tally, counts_from_zero) in [
-            (&mut self.canary, &samples.canary, &mut look.canary, !is_of_both),
-            (&mut self.stable, &samples.stable, &mut look.stable, false),
-        ] {
-            let mut news = false;
-            for sample in samples {
-                self.errors_seen |= sample.errors.is_some();
-                let from_zero = counts_from_zero && sample.from_zero && sample.taken > terms.since;
-                let Some(step) = pods.step(sample, counting, at, source, from_zero) else { continue };
-                news = true;
-                *tally += step.served;
-                // Across looks that did not have the pod, the time between its samples says how long these went on.
-                self.intervals.extend(step.since.filter(|(seen, _)| Some(*seen) == previous).map(|(_, after)| after));
-            }
-            pods.looks_with_samples += u32::from(news && during_rollout);
-        }
-        if is_of_both {
-            look.stable = look.canary;
-            self.stable.looks_with_samples = self.canary.looks_with_samples;
-        }
-        let surplus = self.intervals.len().saturating_sub(INTERVALS_KEPT);
-        self.intervals.drain(..surplus);
-        Ok(if during_rollout { self.paired(terms, look, samples) } else { look })
-    }
-
-    /// Where pods are scraped less often than looked at, each at a time of its own, one look hardly ever has news of both
-    /// sides when these are few pods: they could never be compared, and stable pods would seem to serve no more. So what one
-    /// side has served waits until the other has been scraped, too, for one scrape interval at most.
-    fn paired(&mut self, terms: &Terms, look: Look, samples: &Samples) -> Look {
-        self.unpaired += look;
-        let Look { canary, stable } = self.unpaired;
-        let waits = match (canary.requests() > 0.0, stable.requests() > 0.0) {
-            (true, false) => !samples.stable.is_empty(),
-            (false, true) => !samples.canary.is_empty(),
-            (true, true) | (false, false) => false,
-        };
-        if waits && self.held_back < self.patience(terms) {
-            self.held_back += 1;
-            return Look::default();
-        }
-        self.held_back = 0;
-        std::mem::take(&mut self.unpaired)
-    }
-
-    /// Further looks until every pod has been scraped once.
-    fn patience(&self, terms: &Terms) -> u32 {
-        let looks = self
-            .scrape_interval()
-            .map_or(1, |interval| interval.as_millis().div_ceil(terms.look_interval.as_millis().max(1)));
-        u32::try_from(looks.saturating_sub(1)).unwrap_or(u32::MAX)
-    }
-
-    /// Whether the samples are evidence at all.
-    fn check(&mut self, terms: &Terms, at: Timestamp, samples: &Samples, ready: bool) -> Result<(), Missing> {
-        let numbers = |sample: &PodSample| sample.total.is_finite() && sample.errors.is_none_or(f64::is_finite);
-        if !samples.canary.iter().chain(&samples.stable).all(numbers) {
-            return Err(Missing::NotANumber);
-        }
-        let interval = self.scrape_interval();
-        let unknown = terms.window.max(UNKNOWN_INTERVAL_PATIENCE);
-        let Some(newest) = samples.canary.iter().map(|sample| sample.taken).max() else {
-            self.looks_without_news = 0;
-            if !ready {
-                self.absent_since = None;
-                return Ok(());
-            }
-            let absent = at.duration_since(*self.absent_since.get_or_insert(at));
-            let patience = interval.map_or(unknown, |interval| interval * 2);
-            return if absent >= signed(patience) { Err(Missing::NoSeries) } else { Ok(()) };
-        };
-        self.absent_since = None;
-        let news = samples.canary.iter().any(|sample| self.canary.is_news(sample));
-        self.looks_without_news = if news { 0 } else { self.looks_without_news.saturating_add(1) };
-        let limit = self.patience_with_pods(terms);
-        // Both the samples' age and our own waiting: a clock of ours that runs behind makes old samples look fresh.
-        let waited = terms.look_interval.saturating_mul(self.looks_without_news);
-        if at.duration_since(newest) > signed(limit) || waited > limit { Err(Missing::Stale) } else { Ok(()) }
-    }
-
-    /// For how long a pod may bring nothing new.
-    fn patience_with_pods(&self, terms: &Terms) -> Duration {
-        let unknown = terms.window.max(UNKNOWN_INTERVAL_PATIENCE);
-        self.scrape_interval().map_or(unknown, |interval| terms.window.max(interval * 3))
-    }
-
-    fn scrape_interval(&self) -> Option<Duration> {
-        let mut sorted = self.intervals.iter().copied().collect::<Vec<_>>();
-        sorted.sort_unstable();
-        (*sorted.get(sorted.len() / 2)?).try_into().ok()
-    }
-}
-
-/// What a fresh sample adds.
-struct Step {
-    served: Tally,
-    /// When the pod was last seen before, and the time from the sample before to this one.
-    since: Option<(Timestamp, SignedDuration)>,
-}
-
-impl Base {
-    /// Whether all that the pod serves from this sample on counts.
-    fn is_warm(&self, warmup: Duration) -> bool {
-        let since = self.first_served.map(|first| self.taken.duration_since(first));
-        warmup.is_zero() || since.is_some_and(|since| since >= signed(warmup))
-    }
-}
-
-impl Pods {
-    fn is_news(&self, sample: &PodSample) -> bool {
-        self.last.get(&sample.pod).is_none_or(|base| sample.taken > base.taken)
-    }
-
-    /// Takes a sample as the pod's new base; `None` when it is not newer than the one before.
-    fn step(
-        &mut self,
-        sample: &PodSample,
-        counting: Counting,
-        at: Timestamp,
-        source: Source,
-        from_zero: bool,
-    ) -> Option<Step> {
-        // No series of errors beside one of the total is a count of 0.
-        let errors = sample.errors.unwrap_or(0.0);
-        let first_served = (sample.total > 0.0).then_some(sample.taken);
-        let mut now = Base { errors, total: sample.total, taken: sample.taken, first_served, seen: at };
-        let is_count = matches!(source, Source::Query { counts: Counts::PerWindow, .. });
-        let step = match self.last.get_mut(&sample.pod) {
-            Some(base) if sample.taken <= base.taken => {
-                base.seen = at;
-                return None;
-            }
-            Some(base) => {
-                now.first_served = base.first_served.or(now.first_served);
-                if counting.errors == ErrorCount::Difference && sample.total >= base.total {
-                    now.errors = errors.max(base.errors);
-                }
-                let before = std::mem::replace(base, now);
-                // A count that went down says that some process behind it started anew, not how much all of them served.
-                let went_down = now.errors < before.errors || sample.total < before.total;
-                let gain = || Tally::new(now.errors - before.errors, sample.total - before.total);
-                let served = match () {
-                    () if !before.is_warm(counting.warmup) => Tally::ZERO,
-                    () if is_count => Tally::new(errors, sample.total),
-                    () if went_down => Tally::ZERO,
-                    () => gain(),
-                };
-                Step { served, since: Some((before.seen, sample.taken.duration_since(before.taken))) }
-            }
-            None => {
-                self.last.insert(Arc::clone(&sample.pod), now);
-                let counts = (from_zero || is_count) && counting.warmup.is_zero();
-                Step { served: if counts { Tally::new(errors, sample.total) } else { Tally::ZERO }, since: None }
-            }
-        };
-        self.newest = self.newest.max(Some(sample.taken));
-        Some(step)
     }
 }
 

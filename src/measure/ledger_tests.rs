@@ -1,7 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
+use crate::measure::look::Look;
+use crate::measure::scrape::{PodSample, Samples, Source};
+use crate::policy::Counts;
 
 /// The rollout begins at 1,000 s; looks are 10 s apart, the window is 30 s.
 const SINCE: i64 = 1000;
