@@ -143,10 +143,10 @@ impl Context {
         let mut found: BTreeMap<&PolicyKey, Found> = due.iter().map(|key| (key, Found::default())).collect();
         let namespaces: BTreeSet<&str> = due.iter().map(|key| key.namespace.as_str()).collect();
         for view in self.deployment_store.state() {
-            let key = view.key();
-            if !namespaces.contains(key.namespace.as_str()) {
+            if !view.metadata.namespace.as_deref().is_some_and(|namespace| namespaces.contains(namespace)) {
                 continue;
             }
+            let key = view.key();
             let (by, conflicting) = self.policies.governing(&key, view.labels());
             let Some(by) = by else { continue };
             for loser in conflicting {
