@@ -113,9 +113,10 @@ image-check: image ## Compile the operator a second time, elsewhere, and compare
 	rm -rf $(IMAGES)/again $(IMAGES)/again.tar
 	@echo "the same  two builds in two folders gave the same image"
 
+# Scenarios start what OPERATOR_PROGRAM names.
 .PHONY: image-test
-image-test: tools image ## Run the scenarios with the very program that is in the image
-	OPERATOR_PROGRAM=$(CURDIR)/$(PROGRAM) $(CARGO) test --locked --test scenarios
+image-test: export OPERATOR_PROGRAM := $(CURDIR)/$(PROGRAM)
+image-test: image test ## Run every test, and the scenarios with the very program that is in the image
 
 .PHONY: workload-image
 workload-image: static-target ## Make the image of the service that the end-to-end tests, and people, try the operator with
