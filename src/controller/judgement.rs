@@ -36,6 +36,7 @@ fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
             calm_is_proven: false,
             blind: true,
             unread: true,
+            looked_at: None,
             seen: Seen::default(),
         };
     };
@@ -59,6 +60,7 @@ fn of_looks(measured: Option<&Measured>, policy: &Policy) -> Judgement {
         calm_is_proven: calm == Calm::Proven,
         blind,
         unread: false,
+        looked_at: measured.and_then(Measured::looked_at),
         seen: measured.map(Measured::seen).unwrap_or_default(),
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Measured {
     /// The first look of those that burn above the violation now: what detection is timed from.
     burning_since: Option<Timestamp>,
     troubled: bool,
+    looked_at: Option<Timestamp>,
     late: Option<Timestamp>,
     part_told: bool,
 }
@@ -53,6 +54,7 @@ impl Measured {
             whole: in_force.indicators.iter().map(|indicator| !indicator.tells_revisions_apart()).collect(),
             burning_since: None,
             troubled: false,
+            looked_at: None,
             late: None,
             part_told: false,
         }
@@ -80,6 +82,9 @@ impl Measured {
             filling = back_fill;
             self.troubled = !scrape.silent.is_empty() || scrape.objectives.iter().any(Result::is_err);
             let Some(entry) = self.ledger.enter(scrape, ready) else { continue };
+            if entry.evidence.iter().all(Result::is_ok) {
+                self.looked_at = Some(entry.at);
+            }
             if !back_fill {
                 looks.push(self.age(&entry));
             }
@@ -166,6 +171,11 @@ impl Measured {
     /// How much the looks have seen.
     pub(super) fn seen(&self) -> Seen {
         self.analysis.as_ref().map(Analysis::seen).unwrap_or_default()
+    }
+
+    /// The time of the newest look that brought evidence.
+    pub(super) fn looked_at(&self) -> Option<Timestamp> {
+        self.looked_at
     }
 
     /// How the restored pods do, once that is known.

@@ -59,6 +59,8 @@ pub struct Judgement {
     pub blind: bool,
     /// No look was read yet, so that nothing is known of what was served before: after a start of the operator.
     pub unread: bool,
+    /// The time of the newest look that brought evidence.
+    pub looked_at: Option<Timestamp>,
     /// How much the looks since then have seen.
     pub seen: Seen,
 }

@@ -75,6 +75,8 @@ fn seen(judgement: &Judgement) -> Value {
         "calm": judgement.calm,
         "calmIsProven": judgement.calm_is_proven,
         "blind": judgement.blind,
+        "unread": judgement.unread,
+        "lookedAt": judgement.looked_at,
     })
 }
 
@@ -203,6 +205,7 @@ mod tests {
             calm_is_proven: false,
             blind: false,
             unread: false,
+            looked_at: Some(Timestamp::UNIX_EPOCH),
             seen: Seen::default(),
         };
         let monitor = Monitor { timeout: Duration::from_secs(300), auto_rollback: true, control_pods: 0 };
@@ -242,6 +245,8 @@ mod tests {
         assert_eq!(objectives[0]["window"], json!([3.0, 100.0, 1.0, 900.0]));
         assert_eq!(objectives[0]["burnRate"], 3.0);
         assert!(objectives[0]["logEvidence"].is_number());
+        let seen: Value = serde_json::from_str(line["seen"].as_str().unwrap()).unwrap();
+        assert_eq!((&seen["unread"], &seen["lookedAt"]), (&json!(false), &json!("1970-01-01T00:00:00Z")));
         assert!(line.get("phase_before").is_none());
     }
 }

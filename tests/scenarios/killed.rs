@@ -18,9 +18,12 @@ const LEASE: Duration = Duration::from_secs(30);
 const LONG_WAY: Duration = Duration::from_secs(2);
 
 async fn governed(name: &str) -> Result<World> {
-    let world = World::start(WorldOptions::named(name).lease(LEASE).own_path()).await?;
+    governed_by(WorldOptions::named(name).lease(LEASE), Policy::of("checkout").monitoring("10m")).await
+}
+
+async fn governed_by(options: WorldOptions, policy: Policy) -> Result<World> {
+    let world = World::start(options.own_path()).await?;
     let stable = Release::new("v1").burning(0.3);
-    let policy = Policy::of("checkout").monitoring("10m");
     world.governed(Service::new("checkout").replicas(6), stable, policy).await?;
     Ok(world)
 }
@@ -160,5 +163,22 @@ async fn killed_after_it_told_and_before_it_noted_that_its_successor_does_not_te
     ends_with_one_rollback(&world).await?;
     assert_eq!(world.event("checkout", "RolledBack").await?, told);
     assert_eq!(world.event("checkout", "RolloutStarted").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn suspended_until_a_bake_is_out_of_time_it_judges_what_was_served_meanwhile() -> Result<()> {
+    const BAKE: Duration = Duration::from_secs(30);
+    // It leads still when it goes on.
+    let options = WorldOptions::named("suspended").lease(BAKE * 10);
+    let world = governed_by(options, Policy::of("checkout").monitoring("30s")).await?;
+    release_uncalled(&world).await?;
+    world.reaches("checkout", "Monitoring").await?;
+    world.operator().process.freeze()?;
+    call(&world);
+    tokio::time::sleep(BAKE).await;
+    world.operator().process.thaw()?;
+    ends_with_one_rollback(&world).await?;
+    assert_eq!(world.events("checkout", "Promoted").await?, [""; 0]);
     Ok(())
 }

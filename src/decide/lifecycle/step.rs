@@ -167,13 +167,14 @@ impl<'a> Step<'a> {
             (Verdict::Proceed, cause, text) if self.may_resume() => {
                 self.start_clock();
                 self.say(cause, text);
-                if self.is_over() && !self.waits_for_first_look() {
+                if self.is_over() && !self.waits_for_look() {
                     self.succeed(self.input.judgement.blind);
                 }
             }
             (Verdict::Proceed, ..) => {}
         }
         let blind = self.decision.state.phase == Phase::Monitoring
+            && !self.input.judgement.unread
             && self.decision.state.cause == Cause::EvidenceMissing
             && self
                 .decision
@@ -194,10 +195,13 @@ impl<'a> Step<'a> {
         state.clock_stopped.is_none() && state.monitor_until.is_none_or(|until| self.input.now >= until)
     }
 
-    /// What was served while no operator ran is judged before the bake ends, if it can be read in reasonable time.
-    fn waits_for_first_look(&self) -> bool {
+    /// A bake ends with a look at the whole of it: what was served while no operator ran, or in a time that the clock jumped
+    /// over, is judged first. Looks come, and what stops the clock is that they bring nothing.
+    fn waits_for_look(&self) -> bool {
         let until = self.decision.state.monitor_until.unwrap_or(self.input.now);
-        self.input.judgement.unread && self.input.now.duration_since(until) < self.timeout() * 2
+        let judgement = self.input.judgement;
+        let is_seen = judgement.cause == Cause::EvidenceMissing || judgement.looked_at.is_none_or(|at| at >= until);
+        judgement.unread || !is_seen
     }
 
     fn stop_clock(&mut self, cause: Cause, text: String) {

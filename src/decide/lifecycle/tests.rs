@@ -69,6 +69,7 @@ fn judgement(verdict: Verdict, cause: Cause) -> Judgement {
         calm_is_proven: false,
         blind: false,
         unread: false,
+        looked_at: None,
         seen: Seen::default(),
     }
 }
@@ -165,8 +166,35 @@ fn a_bake_whose_time_was_up_while_no_operator_ran_ends_with_the_first_look_and_n
     assert!(matches!(bad.action, Action::RollBack { .. }), "{:?}", bad.action);
     let good = decide(Some(&started.state), &input(&v2(true), &healthy(), 410));
     assert_eq!((good.state.phase, reasons(&good)), (Phase::Succeeded, vec![EventReason::Promoted]));
-    let never = decide(Some(&started.state), &input(&v2(true), &unread, 360 + 600));
-    assert_eq!((never.state.phase, never.state.cause), (Phase::Succeeded, Cause::MonitoredBlind));
+    let late = decide(Some(&started.state), &input(&v2(true), &unread, 360 + 6000));
+    assert_eq!((late.state.phase, late.announcements), (Phase::Monitoring, vec![]));
+}
+
+#[test]
+fn a_bake_ends_with_a_look_at_the_whole_of_it_also_when_the_clock_jumps() {
+    let baking = decide(Some(&v2_promoting()), &input(&v2(true), &healthy(), 60)).state;
+    let looked_at = |second| Judgement { looked_at: Some(at(second)), ..healthy() };
+    for now in [360, 367, 90_000] {
+        let waiting = decide(Some(&baking), &input(&v2(true), &looked_at(359), now));
+        assert_eq!((waiting.state.phase, waiting.announcements), (Phase::Monitoring, vec![]), "{now}");
+        let done = decide(Some(&waiting.state), &input(&v2(true), &looked_at(360), now));
+        assert_eq!((done.state.phase, reasons(&done)), (Phase::Succeeded, vec![EventReason::Promoted]), "{now}");
+    }
+    // A policy that goes on without evidence goes on.
+    let missing = Judgement { cause: Cause::EvidenceMissing, ..looked_at(300) };
+    assert_eq!(decide(Some(&baking), &input(&v2(true), &missing, 360)).state.phase, Phase::Succeeded);
+}
+
+#[test]
+fn what_was_blind_before_a_restart_is_taken_as_stable_after_a_look_alone() {
+    let promoting = decide(Some(&v2_promoting()), &input(&v2(true), &healthy(), 60)).state;
+    let blind = Judgement { blind: true, ..judgement(Verdict::Halt, Cause::EvidenceMissing) };
+    let stopped = decide(Some(&promoting), &input(&v2(true), &blind, 100)).state;
+    let unread = Judgement { unread: true, blind: true, ..healthy() };
+    let started = decide(Some(&stopped), &input(&v2(true), &unread, 10_000));
+    assert_eq!((started.state.phase, started.announcements), (Phase::Monitoring, vec![]));
+    let still = decide(Some(&started.state), &input(&v2(true), &blind, 10_010));
+    assert_eq!((still.state.phase, still.state.cause), (Phase::Succeeded, Cause::MonitoredBlind));
 }
 
 #[test]
