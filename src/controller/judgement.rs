@@ -15,13 +15,12 @@ use crate::policy::{BurnRate, OnMissingEvidence, Policy, humane};
 pub(super) fn judgement(measured: Option<&Measured>, policy: &Policy, unreadable: Option<String>) -> Judgement {
     let judged = of_looks(measured, policy);
     let holds = policy.detection.on_missing_evidence == OnMissingEvidence::Hold;
-    match unreadable {
-        Some(text) if holds && judged.verdict == Verdict::Proceed => {
-            Judgement { verdict: Verdict::Halt, cause: Cause::EvidenceMissing, text, calm: false, ..judged }
-        }
-        // There is nothing to be read, so that no first look is to be waited for.
-        Some(_) => Judgement { unread: false, ..judged },
-        None => judged,
+    let Some(text) = unreadable else { return judged };
+    // There is nothing to be read, so that no first look is to be waited for.
+    let judged = Judgement { unread: false, ..judged };
+    match holds && judged.verdict == Verdict::Proceed {
+        true => Judgement { verdict: Verdict::Halt, cause: Cause::EvidenceMissing, text, calm: false, ..judged },
+        false => judged,
     }
 }
 
@@ -117,4 +116,28 @@ pub(super) fn whole(count: f64) -> i64 {
 /// Errors and requests of the canary in the last window of the objective that decided.
 pub(super) fn window(assessment: &Assessment) -> Tally {
     assessment.deciding().numbers.window.canary
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::policies::tests::view;
+
+    #[test]
+    fn what_cannot_be_read_is_missing_evidence_and_no_look_that_is_yet_to_come() {
+        let ratio = json!({"name": "a", "target": "99", "indicator": {"ratio": {"errors": "e", "total": "t"}}});
+        let holding = view(json!([ratio])).policy.expect("it is sound");
+        let mut going_on = Policy::clone(&holding);
+        going_on.detection.on_missing_evidence = OnMissingEvidence::Proceed;
+        let judged = |policy: &Policy, why: Option<&str>| {
+            let judged = judgement(None, policy, why.map(ToOwned::to_owned));
+            (judged.verdict, judged.cause, judged.unread)
+        };
+        let why = Some("nobody knows the SLO");
+        assert_eq!(judged(&holding, None), (Verdict::Proceed, Cause::NotConvicted, true));
+        assert_eq!(judged(&holding, why), (Verdict::Halt, Cause::EvidenceMissing, false));
+        assert_eq!(judged(&going_on, why), (Verdict::Proceed, Cause::NotConvicted, false));
+    }
 }
