@@ -28,7 +28,9 @@ async fn a_release_that_answers_in_two_seconds_and_without_errors_is_rolled_back
     world.pods_are("checkout", "v1: 10/10, v2: 0/0").await?;
     assert_eq!(world.history.most_pods_of("checkout", "v2"), 2, "{}", world.history);
     let violation = world.event("checkout", "BudgetViolation").await?;
-    assert!(violation.len() == 1 && violation[0].starts_with("burn rate 100.0x ("), "{violation:?}");
+    // One in 60,000 requests is answered within the threshold all the same.
+    let burns = |rate: &str| violation.iter().all(|note| note.starts_with(&format!("burn rate {rate}")));
+    assert!(violation.len() == 1 && (burns("100.0x (") || burns("99.")), "{violation:?}");
     assert!(violation[0].contains("; stable pods 0.0"), "{violation:?}");
     assert_eq!(world.history.versions("checkout"), ["v1", "v2", "v1"]);
     Ok(())
