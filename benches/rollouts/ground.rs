@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use testbed::cluster::{Cluster, ClusterOptions};
 use testbed::fault_proxy::FaultProxy;
+use testbed::process::operator_program;
 use testbed::prometheus::{PrometheusOptions, PrometheusServer};
 
 use crate::operator::{Operator, RELEASE};
@@ -50,9 +51,7 @@ impl Ground {
             (format!("--namespace={RELEASE}"), format!("--set=prometheus.default.url={}", proxy.url()));
         let install = ["install", RELEASE, chart, &namespace, "--create-namespace", &url, "--set=replicas=0"];
         cluster.helm(&install).await?;
-        // The one that is built with the bench, or another, such as the one of an image.
-        let built = || PathBuf::from(env!("CARGO_BIN_EXE_error-budget-gatekeeper"));
-        let program = std::env::var_os("OPERATOR_PROGRAM").map_or_else(built, PathBuf::from);
+        let program = operator_program(env!("CARGO_BIN_EXE_error-budget-gatekeeper"));
         let operator = Operator::start(&cluster, RELEASE, &program, folder, &[]).await.context("start the operator")?;
         Ok(Self { operator, proxy, prometheus, cluster, audit: audit_log(folder) })
     }

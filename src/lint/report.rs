@@ -154,6 +154,10 @@ impl Report {
             let _ =
                 write!(text, "; {} skipped", plural(self.skipped, "object of another kind", "objects of other kinds"));
         }
+        if !self.unreadable.is_empty() {
+            let unread = plural(self.unreadable.len(), "file or document", "files or documents");
+            let _ = write!(text, "; {unread} could not be read");
+        }
         text.push('\n');
         text
     }

@@ -12,17 +12,15 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use serde_json::json;
 use testbed::port::free_port;
-use testbed::process::{Process, ProcessSpec};
+use testbed::process::{Process, ProcessSpec, operator_program};
 use tokio::process::Command;
 
 use super::platform::Ground;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/error-budget-gatekeeper");
-/// The binary under test: the one that is built with the tests, or another, such as the one of an image.
-pub(crate) static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let built = || PathBuf::from(env!("CARGO_BIN_EXE_error-budget-gatekeeper"));
-    std::env::var_os("OPERATOR_PROGRAM").map_or_else(built, PathBuf::from)
-});
+/// The binary under test.
+pub(crate) static PROGRAM: LazyLock<PathBuf> =
+    LazyLock::new(|| operator_program(env!("CARGO_BIN_EXE_error-budget-gatekeeper")));
 /// What the release's name begins with; all its objects have it too.
 const RELEASE: &str = "error-budget-gatekeeper";
 /// The label by which policies are given to one of several installations.

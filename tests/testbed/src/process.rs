@@ -19,6 +19,12 @@ const EXIT_POLL: Duration = Duration::from_millis(5);
 /// How much of a log is shown when a process does not do what it should.
 const LOG_TAIL_LINES: usize = 30;
 
+/// The operator's program to try: that which `OPERATOR_PROGRAM` names, such as the one of an image, or else the one that was
+/// built with the test or the bench.
+pub fn operator_program(built: &str) -> PathBuf {
+    std::env::var_os("OPERATOR_PROGRAM").unwrap_or_else(|| built.into()).into()
+}
+
 /// What to run and how to end it.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
